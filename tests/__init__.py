@@ -1,0 +1,1 @@
+"""Every layer of tests; the bundles bring their own beside their code."""

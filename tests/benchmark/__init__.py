@@ -1,0 +1,1 @@
+"""Numbers for people: reported and stored, never asserted."""

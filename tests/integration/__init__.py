@@ -1,0 +1,1 @@
+"""One component against a real nats-server, with the permissions that are shipped."""

@@ -1,0 +1,1 @@
+"""Accuracy against a known truth, in network namespaces."""
