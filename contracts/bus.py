@@ -1,0 +1,219 @@
+"""A connection to NATS as mmn uses it: JWT by callbacks, own inboxes, reconnects for ever.
+
+The first connection must succeed or raise, so wrong credentials are told at once. After
+that the client never gives up: it reconnects after restarts of the server, with whatever JWT
+the credentials hold by then. Permission errors are asynchronous in NATS, so they are kept in
+`Bus.denied`, logged, and `settle()` raises when there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import nats.errors
+import nkeys
+import structlog
+from nats.aio.client import Client
+from nats.js.client import JetStreamContext
+
+from contracts.errors import MmnError, Unavailable
+
+log = structlog.get_logger(__name__)
+
+CONNECT_TIMEOUT_S = 5
+RECONNECT_WAIT_S = 0.25
+MAX_PENDING_BYTES = 32 * 1024 * 1024
+_JWT = re.compile(r"-----BEGIN NATS USER JWT-----\s+(\S+)\s+-+END NATS USER JWT-+")
+_SEED = re.compile(r"-----BEGIN USER NKEY SEED-----\s+(\S+)\s+-+END USER NKEY SEED-+")
+
+
+class CannotConnect(Unavailable):
+    """The first connection failed. The message holds the address and the reason."""
+
+
+class PermissionDenied(MmnError):
+    """The server refused a subject that this identity needs: roles and code disagree."""
+
+
+class Credentials(Protocol):
+    """An identity: its current JWT, and a way to sign the server's nonce."""
+
+    def jwt(self) -> str:
+        """The newest user JWT; asked again at every (re)connect."""
+        ...
+
+    def sign(self, nonce: bytes) -> bytes:
+        """The raw Ed25519 signature of the nonce."""
+        ...
+
+
+class KeyCredentials:
+    """Credentials in memory. Assign `token` to renew; the next connection uses it."""
+
+    def __init__(self, token: str, key: nkeys.KeyPair) -> None:
+        self.token = token
+        self._key = key
+
+    def jwt(self) -> str:
+        return self.token
+
+    def sign(self, nonce: bytes) -> bytes:
+        return bytes(self._key.sign(nonce))
+
+
+class FileCredentials:
+    """A `.creds` file, read again at every connection, so that replacing the file renews."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read()
+
+    def _read(self) -> tuple[str, str]:
+        try:
+            text = self.path.read_text()
+        except OSError as error:
+            raise CannotConnect(f"cannot read the credentials {self.path}: {error.strerror}") from error
+        token, seed = _JWT.search(text), _SEED.search(text)
+        if token is None or seed is None:
+            raise CannotConnect(f"{self.path} is not a NATS credentials file")
+        return token[1], seed[1]
+
+    def jwt(self) -> str:
+        return self._read()[0]
+
+    def sign(self, nonce: bytes) -> bytes:
+        return bytes(nkeys.from_seed(bytearray(self._read()[1].encode())).sign(nonce))
+
+
+class _Client(Client):
+    """nats-py closes for good on an expired JWT and most other server errors; this one reconnects."""
+
+    async def _process_err(self, err_msg: str) -> None:
+        if self.is_connected and "permissions violation" not in err_msg.lower():
+            await self._process_op_err(nats.errors.Error(f"nats: {err_msg.strip(chr(39))}"))
+            return
+        await super()._process_err(err_msg)
+
+
+class Bus:
+    """One identity's connection. `nc` is the client, `js` its JetStream context."""
+
+    def __init__(self, identity: str, nc: Client) -> None:
+        self.identity = identity
+        self.nc = nc
+        self.js: JetStreamContext = nc.jetstream(timeout=5.0)
+        self.denied: deque[str] = deque(maxlen=100)
+        self.reconnects = 0
+        self.closed = asyncio.Event()
+        self._on_reconnect: list[Callable[[], None]] = []
+
+    def on_reconnect(self, callback: Callable[[], None]) -> None:
+        """Call back after every reconnection; what was missed meanwhile must be asked for again."""
+        self._on_reconnect.append(callback)
+
+    async def settle(self) -> None:
+        """Wait until the server has seen every subscription; raise PermissionDenied if it refused one."""
+        await self.nc.flush()
+        if self.denied:
+            raise PermissionDenied(f"{self.identity} may not use: {'; '.join(self.denied)}")
+
+    async def publish(self, subject: str, data: bytes, *, media: str | None = None) -> None:
+        """Publish and do not wait; dropped with a log line when the connection cannot take more."""
+        try:
+            await self.nc.publish(subject, data, headers={"Content-Type": media} if media else None)
+        except nats.errors.OutboundBufferLimitError:
+            log.warning("publish dropped", subject=subject, reason="outbound buffer is full")
+
+    async def failed(self) -> None:
+        """Wait until the connection is closed for good, then raise Unavailable."""
+        await self.closed.wait()
+        raise Unavailable(f"the connection of {self.identity} to NATS was closed: {self.nc.last_error or 'no reason'}")
+
+    async def drain(self, *, within: float = 5.0) -> None:
+        """Deliver what is pending both ways, then close. Never hangs."""
+        if self.nc.is_closed:
+            return
+        try:
+            async with asyncio.timeout(within):
+                if self.nc.is_connected:
+                    await self.nc.drain()
+                else:
+                    await self.nc.close()
+        except (TimeoutError, nats.errors.Error):
+            await self.nc.close()
+
+    async def _error(self, error: Exception) -> None:
+        text = str(error)
+        if "permissions violation" in text.lower():
+            self.denied.append(text)
+            log.error("permission denied", error=text)
+        elif isinstance(error, nats.errors.SlowConsumerError):
+            log.warning("slow consumer", subject=error.subject)
+        else:
+            log.info("nats error", error=text or type(error).__name__)
+
+    async def _disconnected(self) -> None:
+        log.info("disconnected from NATS")
+
+    async def _reconnected(self) -> None:
+        self.reconnects += 1
+        log.info("reconnected to NATS", reconnects=self.reconnects)
+        for callback in self._on_reconnect:
+            callback()
+
+    async def _closed(self) -> None:
+        self.closed.set()
+
+
+async def connect(
+    url: str, credentials: Credentials, *, identity: str, inbox: str, name: str = "", tls: Any = None
+) -> Bus:
+    """Connect once or raise CannotConnect; from then on reconnect for ever.
+
+    `inbox` is the identity's own inbox prefix: no other is permitted to it.
+    """
+    nc = _Client()
+    bus = Bus(identity, nc)
+    problem: list[Exception] = []
+
+    async def first_error(error: Exception) -> None:
+        problem.append(error)
+
+    async def error_cb(error: Exception) -> None:
+        await (bus._error(error) if nc.is_connected or nc.is_reconnecting else first_error(error))
+
+    try:
+        await nc.connect(
+            servers=[part.strip() for part in url.split(",")],
+            name=name or identity,
+            user_jwt_cb=lambda: credentials.jwt().encode(),
+            signature_cb=lambda nonce: base64.b64encode(credentials.sign(nonce.encode())),
+            inbox_prefix=inbox,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            # Else a wrong credential is tried 60 times before anyone hears of it.
+            allow_reconnect=False,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # a float works, and 2 s is too long
+            ping_interval=10,
+            max_outstanding_pings=2,
+            pending_size=MAX_PENDING_BYTES,
+            error_cb=error_cb,
+            disconnected_cb=bus._disconnected,
+            reconnected_cb=bus._reconnected,
+            closed_cb=bus._closed,
+            tls=tls,
+        )
+    except (OSError, TimeoutError, nats.errors.Error, ValueError) as error:
+        cause = problem[0] if problem else error
+        await nc.close()
+        raise CannotConnect(
+            f"cannot connect to NATS at {url} as {identity}: {str(cause) or type(cause).__name__}"
+        ) from error
+    nc.options["allow_reconnect"] = True
+    return bus

@@ -1,0 +1,109 @@
+"""Functions and their deployments: names, versions, the manifest in a bundle, the wish in KV.
+
+`Manifest` is a bundle's `function.toml`; `Deployment` is the value in bucket `functions`
+under the function's name. Both are configuration, so unknown fields are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from contracts.errors import InvalidField
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+VERSION = re.compile(r"(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+NODE = re.compile(r"[a-z0-9]{1,32}")
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+ENTRY_POINT_GROUP = "mmn.functions"
+MAX_BUNDLE_BYTES = 8 * 1024 * 1024
+MAX_UNPACKED_BYTES = 64 * 1024 * 1024
+MAX_BUNDLE_FILES = 2000
+
+Need = Literal["icmp", "udp", "tcp", "listen"]
+
+
+def check_name(name: str, *, at: str = "function") -> str:
+    """Return a function name that keeps the rule, or raise InvalidField."""
+    if not NAME.fullmatch(name):
+        raise InvalidField(at, "must be a lower-case letter, then letters, digits or hyphens, 63 at most")
+    return name
+
+
+def check_version(version: str, *, at: str = "version") -> str:
+    """Return a MAJOR.MINOR.PATCH version, or raise InvalidField (micro services need semver)."""
+    if not VERSION.fullmatch(version):
+        raise InvalidField(at, f"must be MAJOR.MINOR.PATCH, such as 1.2.0, not {version[:40]!r}")
+    return version
+
+
+def check_node(node: str, *, at: str = "node") -> str:
+    """Return a node id that keeps the rule, or raise InvalidField."""
+    if not NODE.fullmatch(node):
+        raise InvalidField(at, "must be 1 to 32 lower-case letters or digits")
+    return node
+
+
+def check_labels(labels: dict[str, str], *, at: str = "labels") -> dict[str, str]:
+    """Return labels whose keys and values keep the rule, or raise InvalidField."""
+    for key, value in labels.items():
+        if not LABEL.fullmatch(key) or not LABEL.fullmatch(value):
+            raise InvalidField(f"{at}.{key[:63]}", "keys and values are letters, digits, '.', '_' or '-', 63 at most")
+    return labels
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Hard caps of one worker, from the bundle: jobs at once, seconds a job, memory."""
+
+    concurrency: Annotated[int, Meta(ge=1, le=1024)] = 8
+    timeout: Annotated[float, Meta(gt=0, le=600)] = 30.0
+    memory_mb: Annotated[int, Meta(ge=64, le=4096)] = 512
+
+
+class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`<package>/function.toml`: what the function needs and may use."""
+
+    summary: Annotated[str, Meta(min_length=1, max_length=200)]
+    needs: list[Need] = field(default_factory=list)
+    limits: Limits = field(default_factory=Limits)
+    self_test: dict[str, Any] = field(default_factory=dict)
+    """Parameters with which the function must answer before a new version is routed to."""
+
+
+def read_manifest(text: bytes) -> Manifest:
+    """Decode a `function.toml`. Raises InvalidField naming the field and the rule."""
+    try:
+        return msgspec.toml.decode(text, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidField("function.toml", str(error)) from error
+
+
+class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The wish: function F at version V, `workers` on every node that has these labels.
+
+    `digest` is the wheel's SHA-256 in lower-case hex, also its name in bucket `bundles`.
+    `versions` maps every version ever deployed to its digest, so that a version stays
+    what it was and a rollback knows where to go.
+    """
+
+    function: str
+    version: str
+    digest: str
+    manifest: Manifest
+    workers: Annotated[int, Meta(ge=0, le=64)] = 1
+    match: dict[str, str] = field(default_factory=dict)
+    enabled: bool = True
+    versions: dict[str, str] = field(default_factory=dict)
+    size: int = 0
+    uploaded_by: str = ""
+    uploaded_at: str = ""
+    v: int = 1
+
+    def wants_node(self, labels: dict[str, str]) -> bool:
+        """Say whether a node with these labels should run this function now."""
+        return self.enabled and self.workers > 0 and all(labels.get(key) == value for key, value in self.match.items())

@@ -1,0 +1,117 @@
+"""Jobs on their way: the request, the receipt, the queued job, the call, the events.
+
+`JobRequest` is what people send; everything else is made by mmn itself.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import uuid_utils
+from msgspec import Meta, Struct, field
+
+JobClass = Literal["live", "batch"]
+
+MAX_REQUEST_BYTES = 256 * 1024
+DEFAULT_DEADLINE_S = 120.0
+
+
+class JobRequest(Struct, frozen=True, kw_only=True):
+    """Ask for one execution of a function.
+
+    `node` pins a node; `match` asks for any node with these labels; neither means anywhere.
+    `deadline_s`: seconds from acceptance after which the job is no longer worth running.
+    """
+
+    function: str
+    params: dict[str, Any] = field(default_factory=dict)
+    node: str | None = None
+    match: dict[str, str] = field(default_factory=dict)
+    job_class: JobClass = field(default="live", name="class")
+    deadline_s: Annotated[float, Meta(gt=0, le=86400)] = DEFAULT_DEADLINE_S
+    v: Literal[1] = 1
+
+
+class JobReceipt(Struct, frozen=True, kw_only=True):
+    """The job is durable: it will end with exactly one result, whatever happens.
+
+    `place` is a node id or `any`; `queue_depth` counts the jobs that wait at that place, this
+    one included; `expected_wait_ns` is None when nothing is known yet.
+    """
+
+    job: str
+    function: str
+    place: str
+    accepted: str
+    deadline: str
+    queue_depth: int
+    expected_wait_ns: int | None = None
+    v: int = 1
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """A durable job as it waits in JOBS. Times are RFC 3339; `client` says who asked."""
+
+    id: str
+    request: JobRequest
+    place: str
+    accepted: str
+    deadline: str
+    client: str = ""
+    v: int = 1
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """A directed call to a worker. `time_left_ns` counts from the call's arrival."""
+
+    job: str
+    params: dict[str, Any]
+    time_left_ns: int
+    accepted: str | None = None
+    attempt: int = 1
+    seed: int = 0
+    v: int = 1
+
+
+class CallReply(Struct, frozen=True, kw_only=True):
+    """A worker's answer once the result is stored. `sequence` is None when it was there before."""
+
+    job: str
+    instance: str
+    failure: str | None = None
+    sequence: int | None = None
+    v: int = 1
+
+
+HEADER_QUEUE_NS = "Mmn-Queue-Ns"
+"""Header of a call's answer: how long the call waited in the worker, the limiter's only input."""
+HEADER_RUN_NS = "Mmn-Run-Ns"
+"""Header of a call's answer: how long the function ran."""
+HEADER_RETRY_AFTER = "Retry-After"
+"""Header of a 429 or 503: seconds to wait."""
+HEADER_REASON = "Mmn-Reason"
+"""Header of an error answer: a stable word for programs, beside the sentence for people."""
+HEADER_FIELD = "Mmn-Field"
+"""Header of a 400: the path of the field that breaks a rule."""
+
+EventKind = Literal["accepted", "dispatched", "rerouted", "retried", "finished", "expired", "cancelled"]
+
+
+class JobEvent(Struct, frozen=True, kw_only=True):
+    """A step in a job's life. `accepted` carries the whole job, so the log alone tells everything."""
+
+    job: str
+    event: EventKind
+    at: str
+    by: str
+    function: str
+    reason: str = ""
+    instance: str | None = None
+    attempt: int = 0
+    accepted: Job | None = None
+    v: int = 1
+
+
+def new_job_id() -> str:
+    """A fresh UUIDv7: unique, and sorts by time of acceptance (RFC 9562)."""
+    return str(uuid_utils.uuid7())

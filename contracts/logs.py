@@ -1,0 +1,147 @@
+"""Structured logs: redacted, to stderr, and to `mmn.logs.<instance>` for everyone who may read.
+
+Nothing leaves the process before `redact` has seen it: credentials in URLs, tokens, NATS
+seeds and JWTs, e-mail addresses, client addresses, and values under telling names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import sys
+from collections import deque
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from contracts import clock, codec, subjects
+from contracts.bus import Bus
+from contracts.modules import Log
+
+HIDDEN = "[redacted]"
+_BUFFERED_LINES = 1000
+_SECRET_NAMES = re.compile(
+    r"pass(word|wd)?$|secret|token|seed|credential|authorization|cookie|api_?key|private", re.IGNORECASE
+)
+_CLIENT_NAMES = re.compile(r"^(client|remote|peer)(_?(addr|address|ip|host))?$", re.IGNORECASE)
+_PATTERNS = (
+    (re.compile(r"(?<=://)[^/@\s:]*(:[^/@\s]*)?@"), HIDDEN + "@"),
+    (re.compile(r"\b(?:Bearer|Basic)\s+[A-Za-z0-9+/_.=-]{8,}", re.IGNORECASE), HIDDEN),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), HIDDEN),
+    (re.compile(r"\bS[OANUXC][A-Z2-7]{56}\b"), HIDDEN),
+    (re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+\b"), HIDDEN),
+)
+
+
+def redact_text(text: str) -> str:
+    """Hide what looks like a credential or a person in free text."""
+    for pattern, instead in _PATTERNS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def redact(value: Any, name: str = "") -> Any:
+    """Hide secrets in plain data, by the name a value stands under and by what it looks like."""
+    if name and (_SECRET_NAMES.search(name) or _CLIENT_NAMES.match(name)) and value not in (None, "", False, True):
+        return HIDDEN
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, Mapping):
+        return {key: redact(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return [redact(item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redact_text(str(value))
+
+
+def _redacting(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {key: redact(value, key) for key, value in event.items()}
+
+
+class LogShipper:
+    """Keeps the newest lines until `run` has published them. Logging never waits for NATS."""
+
+    def __init__(self, instance: str) -> None:
+        self.instance = instance
+        self.dropped = 0
+        self._lines: deque[Log] = deque()
+        self._wake = asyncio.Event()
+
+    def __call__(self, _: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if len(self._lines) >= _BUFFERED_LINES:
+            self._lines.popleft()
+            self.dropped += 1
+        rest = {key: value for key, value in event.items() if key not in {"event", "level", "timestamp"}}
+        self._lines.append(
+            Log(
+                at=str(event.get("timestamp", "")),
+                level=str(event.get("level", "info")),
+                instance=self.instance,
+                event=str(event.get("event", "")),
+                fields=rest,
+            )
+        )
+        self._wake.set()
+        return event
+
+    async def run(self, bus: Bus) -> None:
+        """Publish lines as they come, until cancelled; then what is left."""
+        subject = subjects.logs(self.instance)
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._flush(bus, subject)
+        finally:
+            if bus.nc.is_connected:
+                await self._flush(bus, subject)
+
+    async def _flush(self, bus: Bus, subject: str) -> None:
+        while self._lines:
+            await bus.publish(subject, codec.encode(self._lines.popleft(), codec.JSON))
+
+
+def _timestamp(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["timestamp"] = clock.utc_now()
+    return event
+
+
+def _json(value: Any, **_: Any) -> str:
+    return msgspec.json.encode(value, enc_hook=str).decode()
+
+
+def configure(instance: str, *, level: str = "info", pretty: bool | None = None) -> LogShipper:
+    """Set up logging of this process. `pretty` defaults to whether stderr is a terminal."""
+    shipper = LogShipper(instance)
+    if pretty is None:
+        pretty = sys.stderr.isatty()
+    renderer: Any = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(serializer=_json)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            _timestamp,
+            structlog.processors.format_exc_info,
+            _redacting,
+            shipper,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, force=True, handlers=[_ToStructlog()])
+    return shipper
+
+
+class _ToStructlog(logging.Handler):
+    """Lines of libraries that use the standard module go the same way, redacted like ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(record.name)
+        extra = {"trace": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
+        log.log(record.levelno, record.getMessage(), logger=record.name, **extra)

@@ -1,0 +1,105 @@
+"""What processes say of themselves: announcements of workers, health of everything.
+
+A *module instance* is a worker. Its id is `<node>_<random>`, so the node can be read off it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from contracts.functions import Limits, Need
+
+WorkerEvent = Literal["started", "ready", "draining", "stopped", "failed"]
+State = Literal["starting", "up", "suspect", "draining", "down"]
+Kind = Literal["worker", "runtime", "anchor", "gateway", "authority"]
+
+HEARTBEAT_S = 1.0
+SUSPECT_AFTER_S = 2.5
+DOWN_AFTER_S = 5.0
+
+
+def new_instance(node: str) -> str:
+    """A fresh instance id for a worker on this node: one subject token."""
+    return f"{node}_{secrets.token_hex(6)}"
+
+
+def node_of(instance: str) -> str:
+    """The node that an instance id names."""
+    return instance.partition("_")[0]
+
+
+class Card(Struct, frozen=True, kw_only=True):
+    """What a ready worker is and can do: enough to route to it and to draw a form for it.
+
+    Schemas are JSON Schema 2020-12. `box` is the isolation level, `egress` says whether
+    the node enforces where packets may go.
+    """
+
+    function: str
+    version: str
+    digest: str
+    summary: str
+    limits: Limits
+    needs: list[Need]
+    params_schema: dict[str, Any]
+    result_schema: dict[str, Any]
+    box: str
+    egress: Literal["enforced", "advisory"] = "advisory"
+
+
+class Announcement(Struct, frozen=True, kw_only=True):
+    """A runtime tells what became of one worker. `card` comes with `ready`."""
+
+    node: str
+    instance: str
+    function: str
+    version: str
+    digest: str
+    event: WorkerEvent
+    at: str
+    reason: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    card: Card | None = None
+    pid: int | None = None
+    v: int = 1
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """State of one process, every second. Counters count from the process's start.
+
+    `in_flight`, `queue`, `limit` are jobs; `loop_lag_ns` the largest delay of the event loop
+    since the last report; `rss_bytes` resident memory.
+    """
+
+    instance: str
+    kind: Kind
+    state: State
+    at: str
+    node: str | None = None
+    function: str | None = None
+    version: str | None = None
+    in_flight: int = 0
+    queue: int = 0
+    limit: int = 0
+    done: int = 0
+    faults: int = 0
+    rejected: int = 0
+    breakers: list[str] = field(default_factory=list)
+    loop_lag_ns: int | None = None
+    rss_bytes: int | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    v: int = 1
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    """One structured, redacted log line. `fields` holds what the line's `event` speaks of."""
+
+    at: str
+    level: str
+    instance: str
+    event: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    v: int = 1
