@@ -1,0 +1,1 @@
+"""Admits, queues, routes and reroutes jobs; any number of Anchors may run side by side."""

@@ -1,0 +1,101 @@
+"""May this request become a job, and where will it wait? Decided here, before anything is stored.
+
+Pure: it looks at the registry and at compiled schemas, and either returns a `Job` or raises a
+`Refused` that names the field and the rule.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema_rs
+
+from anchor.registry import Instance, Registry
+from contracts import clock, functions
+from contracts.errors import InvalidField, Refused
+from contracts.jobs import Job, JobRequest, new_job_id
+from contracts.modules import Card
+from contracts.subjects import ANY_PLACE
+
+_NS = 1_000_000_000
+
+
+class Schemas:
+    """Compiled parameter schemas, one per bundle digest."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[str, Any] = {}
+
+    def check(self, card: Card, params: Mapping[str, Any]) -> None:
+        """Raise InvalidField for the first parameter that breaks the function's schema."""
+        validator = self._compiled.get(card.digest)
+        if validator is None:
+            validator = jsonschema_rs.validator_for(card.params_schema)
+            self._compiled[card.digest] = validator
+        error = next(iter(validator.iter_errors(dict(params))), None)
+        if error is not None:
+            path = ".".join(["params", *(str(part) for part in error.instance_path)])
+            raise InvalidField(path, str(error.message), reason="bad-params")
+
+
+def admit(request: JobRequest, registry: Registry, schemas: Schemas, *, client: str = "") -> Job:
+    """Turn a request into a job with a place and a deadline, or raise Refused."""
+    function = functions.check_name(request.function)
+    if not registry.exists(function):
+        raise Refused(404, "unknown-function", f"function: there is no function {function!r}; deploy it first")
+    if not registry.enabled(function):
+        raise Refused(409, "disabled", f"function: {function} is disabled; enable it first")
+    card = registry.card(function)
+    if card is None:
+        raise Refused(
+            503, "no-instance", f"function: no worker of {function} has been ready yet; try again", retry_after=1.0
+        )
+    schemas.check(card, request.params)
+    place = _place(request, registry)
+    now = clock.wall_ns()
+    return Job(
+        id=new_job_id(),
+        request=request,
+        place=place,
+        accepted=clock.rfc3339(now),
+        deadline=clock.rfc3339(now + int(request.deadline_s * _NS)),
+        client=client,
+    )
+
+
+def _place(request: JobRequest, registry: Registry) -> str:
+    """Resolve node and labels now, so that the queue needs to know places only."""
+    if request.node is None and not request.match:
+        return ANY_PLACE
+    serving = registry.instances(request.function)
+    if request.node is not None:
+        node = functions.check_node(request.node)
+        serving = [instance for instance in serving if instance.node == node]
+        if not serving:
+            raise InvalidField("node", _nobody(request, registry, f"{node} runs no worker"), reason="no-such-place")
+    if request.match:
+        functions.check_labels(request.match, at="match")
+        serving = [instance for instance in serving if _matches(instance, request.match)]
+        if not serving:
+            rule = _nobody(request, registry, "no node with these labels runs a worker")
+            raise InvalidField("match", rule, reason="no-such-place")
+    loads: dict[str, list[Instance]] = {}
+    for instance in serving:
+        loads.setdefault(instance.node, []).append(instance)
+    lightest = min(_load(group) for group in loads.values())
+    return random.choice([node for node, group in loads.items() if _load(group) == lightest])
+
+
+def _load(group: list[Instance]) -> float:
+    return sum(instance.in_flight for instance in group) / sum(instance.limit for instance in group)
+
+
+def _matches(instance: Instance, match: Mapping[str, str]) -> bool:
+    return all(instance.labels.get(key) == value for key, value in match.items())
+
+
+def _nobody(request: JobRequest, registry: Registry, what: str) -> str:
+    nodes = sorted({instance.node for instance in registry.instances(request.function)})
+    return f"{what} of {request.function}; nodes that do: {', '.join(nodes) or 'none'}"

@@ -1,0 +1,258 @@
+"""From the queue to a worker and to the end: every job taken ends with a stored result.
+
+A job's message is acknowledged only after its result is stored, by the worker or by this
+Anchor; until then it is kept alive by in-progress acks. If this Anchor dies, the message
+comes back to another, which looks for a stored result before it runs anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import structlog
+
+from anchor import outcomes
+from anchor.calls import Caller, Served
+from anchor.lanes import Lane
+from anchor.ledger import Ledger
+from anchor.registry import Instance, Registry
+from anchor.slots import Slots
+from contracts import clock, codec
+from contracts.bus import Bus
+from contracts.errors import MmnError, Unavailable
+from contracts.failure import Code, Failure, failed
+from contracts.jobs import Call, Job
+from contracts.pull import Delivery
+from contracts.subjects import ANY_PLACE
+
+log = structlog.get_logger(__name__)
+
+_NS = 1_000_000_000
+_REPLY_GRACE_S = 2.0
+_ACK = b"+ACK"
+_IN_PROGRESS = b"+WPI"
+_TERM = b"+TERM"
+_NAK = b"-NAK"
+_NAK_LATER = b'-NAK {"delay": 1000000000}'
+
+
+class Dispatcher:
+    """Owns the lanes and every job this Anchor has in hand."""
+
+    def __init__(self, bus: Bus, registry: Registry, slots: Slots, ledger: Ledger, *, ack_wait: float) -> None:
+        self._bus = bus
+        self._registry = registry
+        self._slots = slots
+        self._ledger = ledger
+        self._ack_wait = ack_wait
+        self._caller = Caller(bus)
+        self._lanes: dict[tuple[str, str, str], Lane] = {}
+        self._held: dict[str, Delivery] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._idle = asyncio.Event()
+        self._stopping = False
+        self.done = 0
+        self.faults = 0
+        registry.on_lost = self._lost
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs this Anchor has in hand."""
+        return len(self._held)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs believed to wait in all lanes."""
+        return sum(lane.waiting for lane in self._lanes.values())
+
+    def _lost(self, instance: Instance, reason: str) -> None:
+        log.info("instance lost", instance=instance.id, reason=reason)
+        self._caller.lost(instance, reason)
+
+    async def run(self) -> None:
+        """Dispatch until cancelled."""
+        await self._caller.open()
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            for lane in self._lanes.values():
+                tasks.create_task(lane.run())
+            tasks.create_task(self._keep_alive())
+
+    def lane(self, key: tuple[str, str, str]) -> Lane:
+        """The lane of a class, function and place; made at its first use."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(self._bus, self._slots, key, self._take, ack_wait=self._ack_wait)
+            if self._tasks is not None:
+                self._tasks.create_task(lane.run())
+        return lane
+
+    def admitted(self, job: Job) -> Lane:
+        """A job was stored: look for it."""
+        lane = self.lane((job.request.job_class, job.request.function, job.place))
+        lane.admitted()
+        return lane
+
+    def sweep_hint(self, key: tuple[str, str, str], stored: int) -> None:
+        """The stream holds so many messages of a lane, those in hand included."""
+        lane = self.lane(key)
+        lane.hint(stored - lane.held)
+
+    async def stop(self, *, grace: float) -> None:
+        """Finish what is in hand for `grace` seconds; give the rest back to the queue at once."""
+        self._stopping = True
+        if self._held:
+            self._idle.clear()
+            try:
+                async with asyncio.timeout(grace):
+                    await self._idle.wait()
+            except TimeoutError:
+                log.warning("jobs given back to the queue", jobs=len(self._held))
+        for delivery in list(self._held.values()):
+            await self._answer(delivery, _NAK)
+
+    async def _take(self, delivery: Delivery, permit: Instance) -> None:
+        assert self._tasks is not None
+        if self._stopping:
+            self._slots.release(permit)
+            await self._answer(delivery, _NAK)
+            return
+        self._tasks.create_task(self._guarded(delivery, permit))
+
+    async def _guarded(self, delivery: Delivery, permit: Instance) -> None:
+        slot = _Slot(self._slots, permit)
+        try:
+            job = codec.decode(delivery.data, Job, codec.MSGPACK, at="job")
+        except MmnError as error:
+            # Only an Anchor can publish here, so this is a bug or a newer contract: keep nothing.
+            log.warning("queued message is not a job", subject=delivery.subject, error=str(error))
+            slot.free()
+            await self._answer(delivery, _TERM)
+            return
+        lane = self.lane((job.request.job_class, job.request.function, job.place))
+        self._held[job.id] = delivery
+        lane.held += 1
+        try:
+            await self._execute(job, delivery, slot)
+            await self._answer(delivery, _ACK)
+        except Unavailable as error:
+            log.warning("job goes back to the queue", job=job.id, reason=str(error))
+            await self._answer(delivery, _NAK_LATER)
+        except Exception:
+            log.exception("dispatch failed", job=job.id)
+            self.faults += 1
+            await self._answer(delivery, _NAK_LATER)
+        finally:
+            slot.free()
+            self._held.pop(job.id, None)
+            lane.held -= 1
+            if not self._held:
+                self._idle.set()
+
+    async def _execute(self, job: Job, delivery: Delivery, slot: _Slot) -> None:
+        if delivery.delivered > 1 and await self._ledger.has_result(job.id):
+            await self._ledger.event(job, "finished", reason="result was stored before")
+            return
+        attempt = 0
+        tried: list[Instance] = []
+        while True:
+            left = self._time_left(job)
+            if left <= 0:
+                await self._close(job, failed(Code.EXPIRED, "the deadline passed before a worker ran it"), attempt)
+                return
+            instance = slot.instance
+            if instance is None or instance.state == "down":
+                slot.free()
+                slot.instance = await self._slots.wait(
+                    job.request.function, job.place, avoid=[other.id for other in tried], within=left
+                )
+                continue
+            attempt += 1
+            await self._ledger.event(job, "dispatched", instance=instance.id, attempt=attempt)
+            try:
+                served = await self._call(job, instance, attempt, left)
+            except MmnError as error:
+                tried.append(instance)
+                nodes = {other.node for other in tried}
+                others = job.place == ANY_PLACE and any(
+                    other.node not in nodes for other in self._registry.instances(job.request.function)
+                )
+                decision = outcomes.after(error, attempt=attempt, other_nodes=others)
+                slot.free()
+                if isinstance(decision, outcomes.Close):
+                    await self._close(job, decision.failure, attempt)
+                    return
+                attempt = await self._go_on(job, instance, decision, attempt)
+                continue
+            self._registry.ran(job.request.function, served.run_ns)
+            self.done += 1
+            await self._ledger.event(
+                job, "finished", reason=served.reply.failure or "", instance=instance.id, attempt=attempt
+            )
+            return
+
+    async def _go_on(
+        self, job: Job, instance: Instance, decision: outcomes.Reroute | outcomes.Retry, attempt: int
+    ) -> int:
+        """Note why the next instance is tried. Returns the attempts that count so far."""
+        if isinstance(decision, outcomes.Retry):
+            self.faults += 1
+            await self._ledger.event(job, "retried", reason=decision.reason, instance=instance.id, attempt=attempt)
+            return attempt
+        now = clock.monotonic_ns()
+        if decision.gone:
+            self._registry.lost(instance.id, decision.reason, now)
+        else:
+            instance.pressed_until_ns = now + int(decision.press_s * _NS)
+        await self._ledger.event(job, "rerouted", reason=decision.reason, instance=instance.id, attempt=attempt)
+        return attempt - 1
+
+    async def _call(self, job: Job, instance: Instance, attempt: int, left: float) -> Served:
+        call = Call(
+            job=job.id,
+            params=job.request.params,
+            time_left_ns=int(left * _NS),
+            accepted=job.accepted,
+            attempt=attempt,
+            # From the id, so that the same job repeated makes the same random choices.
+            seed=int(job.id.replace("-", "")[-12:], 16),
+        )
+        longest = min(left, instance.card.limits.timeout * 2)
+        return await self._caller.call(instance, call, within=longest + _REPLY_GRACE_S)
+
+    async def _close(self, job: Job, failure: Failure, attempt: int) -> None:
+        """Store the failure as the job's result. Raises Unavailable; the job then goes back to its queue."""
+        stored = await self._ledger.close_job(job, failure, attempt=attempt)
+        await self._ledger.closed(job, failure, stored=stored, attempt=attempt)
+
+    @staticmethod
+    def _time_left(job: Job) -> float:
+        return (clock.epoch_ns(job.deadline) - clock.wall_ns()) / _NS
+
+    async def _keep_alive(self) -> None:
+        """Tell the stream, well within `ack_wait`, that the jobs in hand are being worked on."""
+        while True:
+            await asyncio.sleep(self._ack_wait / 3)
+            for delivery in list(self._held.values()):
+                await self._answer(delivery, _IN_PROGRESS)
+
+    async def _answer(self, delivery: Delivery, what: bytes) -> None:
+        await self._bus.publish(delivery.msg.reply, what)
+
+    def held(self) -> Iterator[str]:
+        """Ids of the jobs in hand."""
+        return iter(list(self._held))
+
+
+class _Slot:
+    """The permit a job runs on, given back once, however the job ends."""
+
+    def __init__(self, slots: Slots, instance: Instance | None) -> None:
+        self._slots = slots
+        self.instance = instance
+
+    def free(self) -> None:
+        if self.instance is not None:
+            self._slots.release(self.instance)
+            self.instance = None

@@ -1,0 +1,95 @@
+"""What an Anchor writes down: events of jobs, and results of jobs that no worker could finish."""
+
+from __future__ import annotations
+
+import msgspec
+import nats.errors
+import structlog
+from nats.js.errors import APIError, NoStreamResponseError
+
+from contracts import clock, codec, streams, subjects
+from contracts.bus import Bus
+from contracts.errors import Unavailable
+from contracts.failure import Code, Failure
+from contracts.jobs import EventKind, Job, JobEvent
+from contracts.results import Result
+
+log = structlog.get_logger(__name__)
+HEADER_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+HEADER_EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
+
+
+class Ledger:
+    """Writes under one Anchor's identity."""
+
+    def __init__(self, bus: Bus, identity: str) -> None:
+        self._bus = bus
+        self.identity = identity
+
+    async def event(
+        self, job: Job, event: EventKind, *, reason: str = "", instance: str | None = None, attempt: int = 0
+    ) -> None:
+        """Publish one step of a job's life. `accepted` carries the job itself."""
+        entry = JobEvent(
+            job=job.id,
+            event=event,
+            at=clock.utc_now(),
+            by=self.identity,
+            function=job.request.function,
+            reason=reason,
+            instance=instance,
+            attempt=attempt,
+            accepted=job if event == "accepted" else None,
+        )
+        await self._bus.publish(subjects.job_event(job.id), codec.encode(entry, codec.JSON))
+
+    async def close_job(self, job: Job, failure: Failure, *, attempt: int = 0) -> bool:
+        """Store the result of a job that ends without a worker's. False when it has one already.
+
+        Raises Unavailable when nothing could be stored; the job must then stay in its queue.
+        """
+        result = Result(
+            job=job.id,
+            function=job.request.function,
+            by=self.identity,
+            started=clock.utc_now(),
+            duration_ns=None,
+            params=job.request.params,
+            accepted=job.accepted,
+            attempt=attempt,
+            failure=failure,
+        )
+        headers = {
+            HEADER_EXPECTED: "0",
+            HEADER_EXPECTED_SUBJECT: subjects.out_any(job.id),
+            codec.HEADER: codec.JSON,
+        }
+        try:
+            await self._bus.js.publish(
+                subjects.out(job.id, self.identity), codec.encode(result, codec.JSON), headers=headers
+            )
+        except APIError as error:
+            if error.err_code == streams.ERROR_WRONG_LAST_SEQUENCE:
+                return False
+            raise Unavailable(f"result of {job.id} not stored: {error.description}") from error
+        except (nats.errors.Error, NoStreamResponseError, TimeoutError) as error:
+            raise Unavailable(f"result of {job.id} not stored: {type(error).__name__}") from error
+        return True
+
+    async def closed(self, job: Job, failure: Failure, *, stored: bool, attempt: int = 0) -> None:
+        """Publish how a job ended that `close_job` closed."""
+        reason = f"{failure.code}: {failure.detail}" if stored else "result was stored before"
+        if failure.code is Code.EXPIRED:
+            await self.event(job, "expired", reason=reason, attempt=attempt)
+        else:
+            await self.event(job, "finished", reason=reason, attempt=attempt)
+
+    async def has_result(self, job: str) -> bool:
+        """Whether the job's result is stored, whoever stored it. Raises Unavailable."""
+        ask = msgspec.json.encode({"last_by_subj": subjects.out_any(job)})
+        try:
+            reply = await self._bus.nc.request(f"$JS.API.STREAM.MSG.GET.{streams.RESULTS}", ask, timeout=5.0)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise Unavailable(f"stream {streams.RESULTS} cannot be read: {type(error).__name__}") from error
+        found: dict[str, object] = msgspec.json.decode(reply.data)
+        return "message" in found

@@ -1,0 +1,96 @@
+"""The Anchor's own micro service: `mmn.jobs.submit`.
+
+The receipt is sent only after the job is in its stream, so an accepted job survives the kill
+of any process.
+"""
+
+from __future__ import annotations
+
+import nats.errors
+from nats.js.errors import APIError, NoStreamResponseError
+
+from anchor.admission import Schemas, admit
+from anchor.dispatcher import Dispatcher
+from anchor.ledger import Ledger
+from anchor.registry import Registry
+from contracts import codec, streams, subjects
+from contracts.bus import Bus
+from contracts.errors import Refused, Unavailable
+from contracts.jobs import Job, JobReceipt, JobRequest
+from contracts.logs import redact_text
+from contracts.service import Answer, Ask, Service, answer
+from contracts.subjects import ANY_PLACE
+
+NAME = "anchor"
+HEADER_CLIENT = "Mmn-Client"
+_MAX_CLIENT = 128
+
+
+class Submit:
+    """Answers `mmn.jobs.submit`: JobRequest in, JobReceipt out, in the caller's media type."""
+
+    def __init__(self, bus: Bus, registry: Registry, dispatcher: Dispatcher, ledger: Ledger) -> None:
+        self._bus = bus
+        self._registry = registry
+        self._dispatcher = dispatcher
+        self._ledger = ledger
+        self._schemas = Schemas()
+
+    async def __call__(self, ask: Ask) -> Answer:
+        """Raises Refused: 400, 404, 409, 413, 415, 429, 503."""
+        request = ask.decode(JobRequest)
+        client = redact_text(ask.headers.get(HEADER_CLIENT, ""))[:_MAX_CLIENT]
+        job = admit(request, self._registry, self._schemas, client=client)
+        await self._store(job)
+        await self._ledger.event(job, "accepted")
+        lane = self._dispatcher.admitted(job)
+        node = None if job.place == ANY_PLACE else job.place
+        depth = lane.waiting
+        receipt = JobReceipt(
+            job=job.id,
+            function=request.function,
+            place=job.place,
+            accepted=job.accepted,
+            deadline=job.deadline,
+            queue_depth=depth,
+            expected_wait_ns=self._registry.expected_wait_ns(request.function, depth - 1 + lane.held, node=node),
+        )
+        return answer(receipt, ask.media())
+
+    async def _store(self, job: Job) -> None:
+        subject = subjects.queue(job.request.job_class, job.request.function, job.place)
+        try:
+            await self._bus.js.publish(subject, codec.encode(job, codec.MSGPACK))
+        except APIError as error:
+            if error.err_code == streams.ERROR_SUBJECT_FULL:
+                wait = self._registry.expected_wait_ns(job.request.function, streams.QUEUE_BOUND)
+                raise Refused(
+                    429,
+                    "queue-full",
+                    f"the queue of {job.request.function} at {job.place} is full; try again later",
+                    retry_after=min(60.0, max(1.0, (wait or 0) / 1e9 / 10)),
+                ) from error
+            raise Unavailable(f"the job was not stored: {error.description}") from error
+        except (nats.errors.Error, NoStreamResponseError, TimeoutError) as error:
+            raise Unavailable(f"the job was not stored: {type(error).__name__}; submit it again") from error
+
+
+async def register(bus: Bus, identity: str, version: str, submit: Submit, *, limit: int) -> Service:
+    """Register the Anchor as a micro service and open its endpoint."""
+    service = Service(
+        bus,
+        name=NAME,
+        instance=identity,
+        version=version,
+        description="Admits jobs, queues them and routes them to measurement workers",
+    )
+    await service.start()
+    await service.add(
+        "submit",
+        subjects.SUBMIT,
+        submit,
+        limit=limit,
+        metadata={"request": "JobRequest", "response": "JobReceipt", "spec": "contracts/spec"},
+    )
+    await bus.settle()
+    return service

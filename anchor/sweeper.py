@@ -1,0 +1,119 @@
+"""Looks through the queue without consuming: nothing accepted may lie there for ever.
+
+Every second it counts what waits where, so that lanes learn of jobs that other Anchors
+admitted or left behind. Jobs past their deadline, and jobs of functions that no longer exist,
+get a result that says so and leave the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+
+import msgspec
+import nats.errors
+import structlog
+
+from anchor.dispatcher import Dispatcher
+from anchor.ledger import Ledger
+from anchor.registry import Registry
+from contracts import clock, codec, streams, subjects
+from contracts.bus import Bus
+from contracts.errors import MmnError, Unavailable
+from contracts.failure import Code, Failure, failed
+from contracts.jobs import Job
+from contracts.tail import stream_status
+
+log = structlog.get_logger(__name__)
+
+_READ_AT_ONCE = 100
+_LATE_NS = 1_000_000_000
+"""Grace after a deadline: an Anchor that has the job in hand closes it better than a sweeper."""
+
+
+class _Stored(msgspec.Struct):
+    seq: int
+    subject: str
+    data: str = ""
+
+
+class _Found(msgspec.Struct):
+    message: _Stored | None = None
+
+
+class Sweeper:
+    """One Anchor's sweeper. Several at once do no harm: a result is stored once."""
+
+    def __init__(self, bus: Bus, registry: Registry, dispatcher: Dispatcher, ledger: Ledger, *, every: float) -> None:
+        self._bus = bus
+        self._registry = registry
+        self._dispatcher = dispatcher
+        self._ledger = ledger
+        self._every = every
+        self._next: dict[str, int] = {}
+        self.swept = 0
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            try:
+                await self.sweep()
+            except (Unavailable, nats.errors.Error, TimeoutError) as error:
+                log.info("sweep interrupted", reason=str(error) or type(error).__name__)
+            await asyncio.sleep(self._every)
+
+    async def sweep(self) -> None:
+        """Look at every queue once."""
+        status = await stream_status(self._bus, streams.JOBS, subjects=subjects.QUEUES)
+        for subject, stored in status.state.subjects.items():
+            key = subjects.queue_parts(subject)
+            if self._registry.instances(key[1]):
+                self._dispatcher.sweep_hint(key, stored)
+            await self._read(subject)
+        self._next = {subject: at for subject, at in self._next.items() if subject in status.state.subjects}
+
+    async def _read(self, subject: str) -> None:
+        """Read some messages of one queue, going on where the last sweep stopped."""
+        held = set(self._dispatcher.held())
+        sequence = self._next.get(subject, 1)
+        for _ in range(_READ_AT_ONCE):
+            stored = await self._get(sequence, subject)
+            if stored is None:
+                self._next[subject] = 1
+                return
+            sequence = stored.seq + 1
+            await self._judge(stored, held)
+        self._next[subject] = sequence
+
+    async def _judge(self, stored: _Stored, held: set[str]) -> None:
+        try:
+            job = codec.decode(base64.b64decode(stored.data), Job, codec.MSGPACK, at="job")
+        except MmnError as error:
+            log.warning("queued message is not a job", subject=stored.subject, error=str(error))
+            await self._delete(stored.seq)
+            return
+        if job.id in held:
+            return
+        verdict = self._verdict(job)
+        if verdict is None:
+            return
+        if await self._ledger.close_job(job, verdict):
+            await self._ledger.closed(job, verdict, stored=True)
+        await self._delete(stored.seq)
+        self.swept += 1
+
+    def _verdict(self, job: Job) -> Failure | None:
+        if clock.wall_ns() > clock.epoch_ns(job.deadline) + _LATE_NS:
+            return failed(Code.EXPIRED, "the deadline passed while the job waited for a worker")
+        if self._registry.deployments_known and not self._registry.exists(job.request.function):
+            return failed(Code.FUNCTION_GONE, f"{job.request.function} was removed while the job waited")
+        return None
+
+    async def _get(self, sequence: int, subject: str) -> _Stored | None:
+        ask = msgspec.json.encode({"seq": sequence, "next_by_subj": subject})
+        reply = await self._bus.nc.request(f"$JS.API.STREAM.MSG.GET.{streams.JOBS}", ask, timeout=5.0)
+        return msgspec.json.decode(reply.data, type=_Found).message
+
+    async def _delete(self, sequence: int) -> None:
+        ask = msgspec.json.encode({"seq": sequence, "no_erase": True})
+        await self._bus.nc.request(f"$JS.API.STREAM.MSG.DELETE.{streams.JOBS}", ask, timeout=5.0)
