@@ -94,6 +94,9 @@ HEADER_REASON = "Mmn-Reason"
 HEADER_FIELD = "Mmn-Field"
 """Header of a 400: the path of the field that breaks a rule."""
 
+HEADER_CLIENT = "Mmn-Client"
+"""Header of a submission: on whose behalf it is made; the Anchor counts and records by it."""
+
 EventKind = Literal["accepted", "dispatched", "rerouted", "retried", "finished", "expired", "cancelled"]
 
 

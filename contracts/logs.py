@@ -12,7 +12,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 import structlog
@@ -114,11 +114,14 @@ def _json(value: Any, **_: Any) -> str:
     return msgspec.json.encode(value, enc_hook=str).decode()
 
 
-def configure(instance: str, *, level: str = "info", pretty: bool | None = None) -> LogShipper:
-    """Set up logging of this process. `pretty` defaults to whether stderr is a terminal."""
+def configure(
+    instance: str, *, level: str = "info", pretty: bool | None = None, stream: TextIO | None = None
+) -> LogShipper:
+    """Set up logging of this process to `stream`, by default stderr. `pretty` defaults to whether that is a terminal."""
     shipper = LogShipper(instance)
+    stream = stream or sys.stderr
     if pretty is None:
-        pretty = sys.stderr.isatty()
+        pretty = stream.isatty()
     renderer: Any = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(serializer=_json)
     structlog.configure(
         processors=[
@@ -131,7 +134,7 @@ def configure(instance: str, *, level: str = "info", pretty: bool | None = None)
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, force=True, handlers=[_ToStructlog()])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import structlog
@@ -19,7 +20,7 @@ from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER, Request, Service
 from nats.micro.service import EndpointStats, ServiceConfig
 from nats.micro.service import Service as MicroService
 
-from contracts import codec
+from contracts import clock, codec
 from contracts.bus import Bus
 from contracts.errors import InvalidField, Refused, Unavailable
 from contracts.jobs import HEADER_FIELD, HEADER_REASON, HEADER_RETRY_AFTER
@@ -29,12 +30,16 @@ T = TypeVar("T")
 RETRY_AFTER_S = 0.05
 
 
-class Ask:
-    """One request as a handler sees it."""
+_ARRIVED: ContextVar[int] = ContextVar("arrived")
 
-    __slots__ = ("data", "headers", "reply", "subject")
+
+class Ask:
+    """One request as a handler sees it. `arrived_ns` is on the monotonic clock, before any wait for a slot."""
+
+    __slots__ = ("arrived_ns", "data", "headers", "reply", "subject")
 
     def __init__(self, request: Request) -> None:
+        self.arrived_ns = _ARRIVED.get()
         self.subject = request.subject
         self.data = request.data
         self.headers: Mapping[str, str] = request.headers or {}
@@ -137,7 +142,8 @@ class _Admitting:
             return await nc.subscribe(subject, cb=cb)
         gate = self.gates[subject]
 
-        async def run(msg: Msg) -> None:
+        async def run(msg: Msg, arrived_ns: int) -> None:
+            _ARRIVED.set(arrived_ns)
             async with gate.slots:
                 gate.running += 1
                 try:
@@ -155,7 +161,7 @@ class _Admitting:
                     await nc.publish(msg.reply, headers=error_headers(busy))
                 return
             # The gate holds the task until it ends, and `stop` awaits it there.
-            task = asyncio.get_running_loop().create_task(run(msg))
+            task = asyncio.get_running_loop().create_task(run(msg, clock.monotonic_ns()))
             gate.tasks.add(task)
             task.add_done_callback(gate.tasks.discard)
 
@@ -205,9 +211,13 @@ class Service:
         queue: int = 0,
         group: str = "q",
         metadata: Mapping[str, str] | None = None,
+        gate: Gate | None = None,
     ) -> Gate:
-        """Serve one subject. At most `limit` requests run and `queue` wait; then 429."""
-        gate = self._client.gates[subject] = Gate(limit, queue)
+        """Serve one subject. At most `limit` requests run and `queue` wait; then 429.
+
+        Give the `gate` of another endpoint to share its slots, instead of `limit` and `queue`.
+        """
+        gate = self._client.gates[subject] = gate or Gate(limit, queue)
 
         async def handle(request: Request) -> None:
             body, headers = await self._guarded(handler, request)

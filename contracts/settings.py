@@ -30,6 +30,16 @@ def _decoded(kind: Any, value: Any) -> Any:
     raise NotImplementedError
 
 
+def _value(variable: str, text: str) -> Any:
+    """Lists and maps are written as JSON; everything else is text that msgspec reads by type."""
+    if not text.startswith(_COLLECTIONS):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise BadSetting(f"{variable} is not valid JSON: {error}") from error
+
+
 def load(kind: type[S], service: str, env: Mapping[str, str]) -> S:
     """Read the settings of one service. Raises BadSetting."""
     prefix = f"MMN_{service.upper()}_"
@@ -42,8 +52,8 @@ def load(kind: type[S], service: str, env: Mapping[str, str]) -> S:
     for name, required in names.items():
         own, shared = prefix + name.upper(), "MMN_" + name.upper()
         if own in env or shared in env:
-            text = env.get(own, env.get(shared, ""))
-            values[name] = msgspec.json.decode(text) if text.startswith(_COLLECTIONS) else text
+            variable = own if own in env else shared
+            values[name] = _value(variable, env[variable])
         elif required:
             raise BadSetting(f"{own} (or {shared}) must be set")
     try:
