@@ -102,6 +102,8 @@ class Lane:
         await self._bus.js.add_consumer(
             streams.JOBS,
             api.ConsumerConfig(
+                # With a name, nats-py asks on the subject that names the filter too; Anchors may use no other.
+                name=self._consumer,
                 durable_name=self._consumer,
                 filter_subject=self.subject,
                 ack_policy=api.AckPolicy.EXPLICIT,

@@ -1,0 +1,1 @@
+"""A node: keeps measurement functions running in isolated workers."""
