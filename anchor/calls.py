@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from nats.aio.msg import Msg
@@ -28,6 +28,10 @@ class WorkerLost(MmnError):
     """The worker went away, or stayed silent, with the call in hand. It may have run."""
 
 
+class ReplyLost(MmnError):
+    """This Anchor's connection was interrupted: the server no longer knows where the answer goes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """A call that ended with a stored result."""
@@ -37,16 +41,24 @@ class Served:
     run_ns: int
 
 
+_LOOK_EVERY_S = 5.0
+
+
 def _header_ns(headers: Mapping[str, str], name: str) -> int:
     text = headers.get(name, "0")
     return int(text) if text.isdecimal() else 0
 
 
 class Caller:
-    """Makes calls and matches replies. `open` once before the first call."""
+    """Makes calls and matches replies. `open` once before the first call.
 
-    def __init__(self, bus: Bus) -> None:
+    `has_result` tells whether a job's result is stored: asked while a call takes long, since a
+    worker whose own connection was interrupted stores its result but cannot answer any more.
+    """
+
+    def __init__(self, bus: Bus, has_result: Callable[[str], Awaitable[bool]]) -> None:
         self._bus = bus
+        self._has_result = has_result
         self._inbox = bus.nc.new_inbox()
         self._count = 0
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
@@ -55,6 +67,12 @@ class Caller:
     async def open(self) -> None:
         """Subscribe to the replies."""
         await self._bus.nc.subscribe(f"{self._inbox}.*", cb=self._arrived)
+        self._bus.on_reconnect(self._reconnected)
+
+    def _reconnected(self) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(ReplyLost("the connection to NATS was interrupted"))
 
     async def _arrived(self, msg: Msg) -> None:
         future = self._waiting.get(msg.subject.rpartition(".")[2])
@@ -70,7 +88,7 @@ class Caller:
     async def call(self, instance: Instance, call: Call, *, within: float) -> Served:
         """Run one job on one instance.
 
-        Raises NotListening, WorkerLost, or the Refused that the worker answered.
+        Raises NotListening, WorkerLost, ReplyLost, or the Refused that the worker answered.
         """
         self._count += 1
         token = str(self._count)
@@ -84,15 +102,28 @@ class Caller:
                 reply=f"{self._inbox}.{token}",
                 headers={codec.HEADER: codec.MSGPACK},
             )
-            async with asyncio.timeout(within):
-                msg = await future
-        except TimeoutError:
-            raise WorkerLost(f"worker {instance.id} did not answer within {within:.1f} s") from None
+            msg = await self._answer(future, call.job, instance, within)
         finally:
             self._waiting.pop(token, None)
             self._of_instance[instance.id].discard(future)
             if not self._of_instance[instance.id]:
                 del self._of_instance[instance.id]
+        return self._served(instance, msg)
+
+    async def _answer(self, future: asyncio.Future[Msg], job: str, instance: Instance, within: float) -> Msg:
+        left = within
+        while True:
+            done, _ = await asyncio.wait([future], timeout=min(left, _LOOK_EVERY_S))
+            if done:
+                return future.result()
+            left -= _LOOK_EVERY_S
+            if left <= 0:
+                raise WorkerLost(f"worker {instance.id} did not answer within {within:.1f} s")
+            if await self._has_result(job):
+                raise ReplyLost("the result is stored, the answer did not arrive")
+
+    @staticmethod
+    def _served(instance: Instance, msg: Msg) -> Served:
         headers = msg.headers or {}
         if headers.get("Status") == "503":
             raise NotListening(f"worker {instance.id} does not listen")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -46,7 +47,7 @@ class Dispatcher:
         self._slots = slots
         self._ledger = ledger
         self._ack_wait = ack_wait
-        self._caller = Caller(bus)
+        self._caller = Caller(bus, ledger.has_result)
         self._lanes: dict[tuple[str, str, str], Lane] = {}
         self._held: dict[str, Delivery] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -151,62 +152,73 @@ class Dispatcher:
                 self._idle.set()
 
     async def _execute(self, job: Job, delivery: Delivery, slot: _Slot) -> None:
-        if delivery.delivered > 1 and await self._ledger.has_result(job.id):
-            await self._ledger.event(job, "finished", reason="result was stored before")
-            return
-        attempt = 0
-        tried: list[Instance] = []
+        """Try until the job has a result. Raises Unavailable when nobody can tell or store one now."""
+        tried = _Tried()
+        look = delivery.delivered > 1
         while True:
+            if look and await self._ledger.has_result(job.id):
+                await self._ledger.event(job, "finished", reason="result was stored before")
+                return
+            look = False
             left = self._time_left(job)
             if left <= 0:
-                await self._close(job, failed(Code.EXPIRED, "the deadline passed before a worker ran it"), attempt)
+                await self._close(job, failed(Code.EXPIRED, "the deadline passed before a worker ran it"), tried.count)
                 return
             instance = slot.instance
             if instance is None or instance.state == "down":
                 slot.free()
                 slot.instance = await self._slots.wait(
-                    job.request.function, job.place, avoid=[other.id for other in tried], within=left
+                    job.request.function, job.place, avoid=[other.id for other in tried.failed], within=left
                 )
                 continue
-            attempt += 1
-            await self._ledger.event(job, "dispatched", instance=instance.id, attempt=attempt)
+            tried.count += 1
+            await self._ledger.event(job, "dispatched", instance=instance.id, attempt=tried.count)
             try:
-                served = await self._call(job, instance, attempt, left)
+                served = await self._call(job, instance, tried.count, left)
             except MmnError as error:
-                tried.append(instance)
-                nodes = {other.node for other in tried}
-                others = job.place == ANY_PLACE and any(
-                    other.node not in nodes for other in self._registry.instances(job.request.function)
-                )
-                decision = outcomes.after(error, attempt=attempt, other_nodes=others)
-                slot.free()
+                decision = outcomes.after(error, attempt=tried.count, other_nodes=self._others(job, instance, tried))
                 if isinstance(decision, outcomes.Close):
-                    await self._close(job, decision.failure, attempt)
+                    await self._close(job, decision.failure, tried.count)
                     return
-                attempt = await self._go_on(job, instance, decision, attempt)
+                if not (isinstance(decision, outcomes.Reroute) and decision.same):
+                    slot.free()
+                await self._go_on(job, instance, decision, tried)
+                # A worker may store the result and be gone before it answers.
+                look = True
                 continue
-            self._registry.ran(job.request.function, served.run_ns)
-            self.done += 1
-            await self._ledger.event(
-                job, "finished", reason=served.reply.failure or "", instance=instance.id, attempt=attempt
-            )
+            await self._finished(job, instance, served, tried.count)
             return
 
+    def _others(self, job: Job, instance: Instance, tried: _Tried) -> bool:
+        """Whether a node that has not tried this job yet could."""
+        nodes = {instance.node, *(other.node for other in tried.failed)}
+        return job.place == ANY_PLACE and any(
+            other.node not in nodes for other in self._registry.instances(job.request.function)
+        )
+
+    async def _finished(self, job: Job, instance: Instance, served: Served, attempt: int) -> None:
+        self._registry.ran(job.request.function, served.run_ns)
+        self.done += 1
+        reason = served.reply.failure or ""
+        await self._ledger.event(job, "finished", reason=reason, instance=instance.id, attempt=attempt)
+
     async def _go_on(
-        self, job: Job, instance: Instance, decision: outcomes.Reroute | outcomes.Retry, attempt: int
-    ) -> int:
-        """Note why the next instance is tried. Returns the attempts that count so far."""
+        self, job: Job, instance: Instance, decision: outcomes.Reroute | outcomes.Retry, tried: _Tried
+    ) -> None:
+        """Note why another call follows."""
+        attempt = tried.count
         if isinstance(decision, outcomes.Retry):
             self.faults += 1
+            tried.failed.append(instance)
             await self._ledger.event(job, "retried", reason=decision.reason, instance=instance.id, attempt=attempt)
-            return attempt
+            return
+        tried.count -= 1
         now = clock.monotonic_ns()
         if decision.gone:
             self._registry.lost(instance.id, decision.reason, now)
-        else:
+        elif decision.press_s:
             instance.pressed_until_ns = now + int(decision.press_s * _NS)
         await self._ledger.event(job, "rerouted", reason=decision.reason, instance=instance.id, attempt=attempt)
-        return attempt - 1
 
     async def _call(self, job: Job, instance: Instance, attempt: int, left: float) -> Served:
         call = Call(
@@ -218,6 +230,7 @@ class Dispatcher:
             # From the id, so that the same job repeated makes the same random choices.
             seed=int(job.id.replace("-", "")[-12:], 16),
         )
+        # It may wait for one slot's worth of work in the worker before it runs.
         longest = min(left, instance.card.limits.timeout * 2)
         return await self._caller.call(instance, call, within=longest + _REPLY_GRACE_S)
 
@@ -243,6 +256,14 @@ class Dispatcher:
     def held(self) -> Iterator[str]:
         """Ids of the jobs in hand."""
         return iter(list(self._held))
+
+
+@dataclass(slots=True)
+class _Tried:
+    """How often a job reached a worker, and which of them failed it."""
+
+    count: int = 0
+    failed: list[Instance] = field(default_factory=list)
 
 
 class _Slot:

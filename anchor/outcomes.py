@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from anchor.calls import NotListening, WorkerLost
+from anchor.calls import NotListening, ReplyLost, WorkerLost
 from contracts.errors import MmnError, Refused
 from contracts.failure import Code, Failure, failed
 
@@ -19,11 +19,16 @@ PRESSURE_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Reroute:
-    """Try another instance; this one never ran the job. `press_s`: leave it alone that long."""
+    """Ask again without counting an attempt: nothing is known to be wrong with the job.
+
+    `press_s`: leave the instance alone that long; `gone`: it does not exist any more;
+    `same`: ask the same instance if it is still there.
+    """
 
     reason: str
     press_s: float = 0.0
     gone: bool = False
+    same: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,9 @@ def after(error: MmnError, *, attempt: int, other_nodes: bool) -> Decision:
     """
     if isinstance(error, NotListening):
         return Reroute("worker does not listen", gone=True)
+    if isinstance(error, ReplyLost):
+        # The worker may still be at it: asked again, it joins the running job instead of starting another.
+        return Reroute(str(error), same=True)
     if isinstance(error, WorkerLost):
         return _again(Code.WORKER_LOST, str(error), attempt)
     if not isinstance(error, Refused):

@@ -23,12 +23,15 @@ from nats.aio.client import Client
 from nats.js.client import JetStreamContext
 
 from contracts.errors import MmnError, Unavailable
+from contracts.subjects import REPLY_FROM_MANAGE
 
 log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 5
 RECONNECT_WAIT_S = 0.25
 MAX_PENDING_BYTES = 32 * 1024 * 1024
+_REPLY_TO_MANAGE = REPLY_FROM_MANAGE.lower()
+"""Error texts of nats-py are in lower case."""
 _JWT = re.compile(r"-----BEGIN NATS USER JWT-----\s+(\S+)\s+-+END NATS USER JWT-+")
 _SEED = re.compile(r"-----BEGIN USER NKEY SEED-----\s+(\S+)\s+-+END USER NKEY SEED-+")
 
@@ -150,7 +153,10 @@ class Bus:
 
     async def _error(self, error: Exception) -> None:
         text = str(error)
-        if "permissions violation" in text.lower():
+        if "permissions violation" in text.lower() and f'"{_REPLY_TO_MANAGE}' in text.lower():
+            # The right to answer ends with the connection the question came on.
+            log.info("answer came too late", error=text)
+        elif "permissions violation" in text.lower():
             self.denied.append(text)
             log.error("permission denied", error=text)
         elif isinstance(error, nats.errors.SlowConsumerError):

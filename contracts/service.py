@@ -39,7 +39,7 @@ class Ask:
     __slots__ = ("arrived_ns", "data", "headers", "reply", "subject")
 
     def __init__(self, request: Request) -> None:
-        self.arrived_ns = _ARRIVED.get()
+        self.arrived_ns = _ARRIVED.get(0) or clock.monotonic_ns()
         self.subject = request.subject
         self.data = request.data
         self.headers: Mapping[str, str] = request.headers or {}

@@ -60,7 +60,9 @@ def test_the_least_loaded_matching_node_is_taken() -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_request_that_breaks_a_rule_is_refused_by_name(changes: dict[str, object], code: int, reason: str, says: str) -> None:
+def test_a_request_that_breaks_a_rule_is_refused_by_name(
+    changes: dict[str, object], code: int, reason: str, says: str
+) -> None:
     with pytest.raises(Refused, match=says) as caught:
         admit(request(**changes), registry(), Schemas())
     assert (caught.value.code, caught.value.reason) == (code, reason)

@@ -1,6 +1,6 @@
 import pytest
 
-from anchor.calls import NotListening, WorkerLost
+from anchor.calls import NotListening, ReplyLost, WorkerLost
 from anchor.outcomes import MAX_ATTEMPTS, Close, Reroute, Retry, after
 from contracts.errors import MmnError, Refused
 from contracts.failure import Code
@@ -48,3 +48,9 @@ def test_parameters_that_the_worker_refuses_are_the_requests_fault() -> None:
     last = after(Refused(400, "bad-params", "params.count: too many"), attempt=1, other_nodes=True)
     assert isinstance(last, Close)
     assert last.failure.blame == "request"
+
+
+def test_a_lost_answer_is_asked_for_again_where_the_job_may_still_run() -> None:
+    decision = after(ReplyLost("x"), attempt=MAX_ATTEMPTS, other_nodes=True)
+    assert isinstance(decision, Reroute)
+    assert decision.same
