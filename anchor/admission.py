@@ -34,10 +34,16 @@ class Schemas:
         if validator is None:
             validator = jsonschema_rs.validator_for(card.params_schema)
             self._compiled[card.digest] = validator
+        known = card.params_schema.get("properties", {})
         error = next(iter(validator.iter_errors(dict(params))), None)
-        if error is not None:
-            path = ".".join(["params", *(str(part) for part in error.instance_path)])
-            raise InvalidField(path, str(error.message), reason="bad-params")
+        if error is None:
+            return
+        path = ".".join(["params", *(str(part) for part in error.instance_path)])
+        stray = next((name for name in params if name not in known), None)
+        if path == "params" and stray is not None and card.params_schema.get("additionalProperties") is False:
+            rule = f"is not a parameter of {card.function}; there are: {', '.join(known) or 'none'}"
+            raise InvalidField(f"params.{stray[:64]}", rule, reason="bad-params")
+        raise InvalidField(path, str(error.message), reason="bad-params")
 
 
 def admit(request: JobRequest, registry: Registry, schemas: Schemas, *, client: str = "") -> Job:

@@ -52,7 +52,7 @@ def test_the_least_loaded_matching_node_is_taken() -> None:
         ({"function": "No.pe"}, 400, "invalid-field", "function"),
         ({"params": {}}, 400, "bad-params", "target"),
         ({"params": {"target": "x", "count": 0}}, 400, "bad-params", "params.count"),
-        ({"params": {"target": "x", "cuont": 1}}, 400, "bad-params", "cuont"),
+        ({"params": {"target": "x", "cuont": 1}}, 400, "bad-params", "params.cuont: .*target, count"),
         ({"node": "n9"}, 400, "no-such-place", "nodes that do: n1, n2"),
         ({"node": "N 9"}, 400, "invalid-field", "node"),
         ({"match": {"site": "nyc"}}, 400, "no-such-place", "match"),
