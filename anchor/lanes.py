@@ -46,6 +46,7 @@ class Lane:
         self._slots = slots
         self._start = start
         self._ack_wait = ack_wait
+        self._admissions = 0
         self._wake = asyncio.Event()
         self._pull: PullInbox | None = None
         slots.when_free(self.function, self._slot_freed)
@@ -63,6 +64,7 @@ class Lane:
     def admitted(self) -> None:
         """One more job was stored here."""
         self.waiting += 1
+        self._admissions += 1
         self._wake.set()
 
     async def run(self) -> None:
@@ -87,15 +89,17 @@ class Lane:
     async def _pull_into(self, permits: list[Instance]) -> None:
         """Pull at most one job per permit. Permits that found a job leave the list."""
         pull = self._pull or await self._open()
+        # What the server says of the queue is as old as this request: later admissions come on top.
+        before = self._admissions
         await pull.request(len(permits), no_wait=True)
         while permits:
             item = await pull.next(within=_PATIENCE_S)
             if item is None:
                 continue
             if isinstance(item, Exhausted):
-                self.waiting = 0
+                self.waiting = self._admissions - before
                 return
-            self.waiting = item.pending
+            self.waiting = item.pending + self._admissions - before
             await self._start(item, permits.pop())
 
     async def _open(self) -> PullInbox:

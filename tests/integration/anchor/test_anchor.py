@@ -25,8 +25,8 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 
 @pytest.fixture
-async def anchor(server: NatsServer) -> AsyncIterator[AnchorProcess]:
-    process = AnchorProcess(server)
+async def anchor(server: NatsServer, request: pytest.FixtureRequest) -> AsyncIterator[AnchorProcess]:
+    process = AnchorProcess(server, **getattr(request, "param", {}))
     await process.start()
     yield process
     await process.close()
@@ -407,3 +407,19 @@ DEPLOYMENT = (
     b'{"function":"ping","version":"1.0.0","digest":"' + b"d" * 64 + b'","manifest":{"summary":"scripted"},'
     b'"workers":1,"match":{},"enabled":true,"versions":{}}'
 )
+
+
+@pytest.mark.parametrize("anchor", [{"sweep_every": "60"}], indirect=True, ids=["seldom swept"])
+async def test_no_job_waits_for_the_sweeper_to_be_found(server: NatsServer, client: Client) -> None:
+    """A bug once: a pull that came back empty made the Anchor forget a job admitted meanwhile."""
+    async with workers(ScriptedWorker(server, answers, concurrency=2)):
+        await known(client)
+
+        async def submit_some() -> None:
+            for _ in range(60):
+                receipt = await client.submit(node="n1")
+                await client.result(receipt.job, within=5)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(3):
+                tasks.create_task(submit_some())
