@@ -103,6 +103,13 @@ class _Client(Client):
             return
         await super()._process_err(err_msg)
 
+    async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002  # the library's signature
+        if not self.is_connected:
+            # It has nowhere to go, and uvloop, unlike asyncio, raises when a closed transport is written to.
+            self._pending = []
+            self._pending_data_size = 0
+        await super()._close(status, do_cbs)
+
 
 class Bus:
     """One identity's connection. `nc` is the client, `js` its JetStream context."""
@@ -204,7 +211,8 @@ async def connect(
             connect_timeout=CONNECT_TIMEOUT_S,
             # Else a wrong credential is tried 60 times before anyone hears of it.
             allow_reconnect=False,
-            max_reconnect_attempts=-1,
+            # And with no limit a refused first connection is tried for ever.
+            max_reconnect_attempts=1,
             reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # a float works, and 2 s is too long
             ping_interval=10,
             max_outstanding_pings=2,
@@ -222,4 +230,5 @@ async def connect(
             f"cannot connect to NATS at {url} as {identity}: {str(cause) or type(cause).__name__}"
         ) from error
     nc.options["allow_reconnect"] = True
+    nc.options["max_reconnect_attempts"] = -1
     return bus

@@ -119,9 +119,9 @@ def configure(
 ) -> LogShipper:
     """Set up logging of this process to `stream`, by default stderr. `pretty` defaults to whether that is a terminal."""
     shipper = LogShipper(instance)
-    stream = stream or sys.stderr
+    target: TextIO = stream or sys.stderr
     if pretty is None:
-        pretty = stream.isatty()
+        pretty = target.isatty()
     renderer: Any = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(serializer=_json)
     structlog.configure(
         processors=[
@@ -134,7 +134,7 @@ def configure(
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(target),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, force=True, handlers=[_ToStructlog()])

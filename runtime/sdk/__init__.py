@@ -26,6 +26,7 @@ from runtime.sdk.function import Function, InvalidFunction, load_entry
 from runtime.sdk.icmp import IcmpSocket, IcmpSockets
 from runtime.sdk.measured import Measured, Params, Report
 from runtime.sdk.names import Resolved, resolve
+from runtime.sdk.socketerrors import socket_failure
 
 __all__ = [
     "Blame",
@@ -58,5 +59,6 @@ __all__ = [
     "monotonic_ns",
     "resolve",
     "rfc3339",
+    "socket_failure",
     "wall_ns",
 ]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from pybreaker import STATE_CLOSED, STATE_OPEN, CircuitBreaker, CircuitBreakerError
 
-from contracts.failure import Blame, Code, failed
+from contracts.failure import Blame, Code, Failure, failed
 from runtime.sdk.measured import Measured
 
 R = TypeVar("R", bound=Struct)
@@ -70,22 +70,27 @@ class Breakers:
         self._known.popitem(last=False)
 
 
+def _blames_target(failure: Failure) -> bool:
+    return failure.blame is Blame.TARGET
+
+
 async def guarded(
     breaker: CircuitBreaker,
     attempt: Callable[[], Awaitable[Measured[R]]],
     *,
     target: str | None = None,
     address: str | None = None,
+    counts: Callable[[Failure], bool] = _blames_target,
 ) -> Measured[R]:
     """Run an attempt unless the target's breaker is open; then the result says `breaker-open`.
 
-    Results whose failure blames the target count against it. Cancellation and faults do not:
-    they tell nothing about the target.
+    Results whose failure `counts`, by default those that blame the target, count against it.
+    Cancellation and faults do not: they tell nothing about the target.
     """
     try:
         with breaker.calling():
             measured = await attempt()
-            if measured.failure is not None and measured.failure.blame is Blame.TARGET:
+            if measured.failure is not None and counts(measured.failure):
                 raise _DeadTarget(measured)
             return measured
     except _DeadTarget as dead:

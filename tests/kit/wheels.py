@@ -78,7 +78,7 @@ def wheel_of(folder: Path, *, version: str | None = None, extra: str = "") -> by
         if path.is_file() and "__pycache__" not in path.parts
     }
     first = f"{package}/__init__.py"
-    files[first] = bytes(files[first]) + extra.encode()
+    files[first] = (folder / first).read_bytes() + extra.encode()
     return build_wheel(
         name,
         version or project["version"],

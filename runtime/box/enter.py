@@ -1,0 +1,101 @@
+"""The steps into the box, in their order."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import tempfile
+import threading
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from runtime.box import kernel
+
+LEVEL = "B4"
+"""Process limits only. Later steps raise it: an own user, Landlock, seccomp."""
+
+_MIB = 1024 * 1024
+_SPARE_MB = 1024
+_THREAD_STACK = 512 * 1024
+_FIRST_KEPT = 3
+
+
+class Spec(Struct, frozen=True, kw_only=True):
+    """How one worker is confined.
+
+    `address_space_mb` is generous, since it counts what is only mapped; resident memory is
+    watched by the runtime.
+    """
+
+    name: str
+    scratch: str
+    address_space_mb: int
+    open_files: int = 1024
+    file_mb: int = 64
+
+    @classmethod
+    def of(cls, *, name: str, scratch: str, memory_mb: int, concurrency: int) -> Spec:
+        """The box of a worker with these limits from its manifest."""
+        return cls(
+            name=name,
+            scratch=scratch,
+            address_space_mb=memory_mb + _SPARE_MB,
+            open_files=256 + 4 * concurrency,
+        )
+
+
+def enter(spec: Spec, *, parent: int, output: int, keep: Sequence[int]) -> list[int]:
+    """Confine this process, a fresh child of `parent` with one thread. Returns the kept descriptors' new numbers.
+
+    Whatever is not in `keep` is closed; `output` becomes standard output and error. Raises OSError.
+    """
+    os.setsid()
+    kernel.die_with_parent(parent)
+    os.umask(0o077)
+    kept = _descriptors(output, keep)
+    os.environ.clear()  # noqa: TID251  # not read but forgotten
+    os.chdir(spec.scratch)
+    tempfile.tempdir = spec.scratch
+    threading.stack_size(_THREAD_STACK)
+    _limits(spec)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    kernel.name_process(spec.name)
+    kernel.no_new_privileges()
+    # An own user id, Landlock and seccomp come here, in this order (see LEVEL).
+    return kept
+
+
+def _descriptors(output: int, keep: Sequence[int]) -> list[int]:
+    # First out of the way of the numbers they will get, or one would overwrite another.
+    moved = [os.dup(descriptor) for descriptor in keep]
+    base = max([output, *moved, _FIRST_KEPT + len(moved)]) + 1
+    high = [_duplicate_at(base + index, descriptor) for index, descriptor in enumerate(moved)]
+    os.dup2(output, 2)
+    os.dup2(output, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    kept = [_duplicate_at(_FIRST_KEPT + index, descriptor) for index, descriptor in enumerate(high)]
+    os.closerange(_FIRST_KEPT + len(kept), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    return kept
+
+
+def _duplicate_at(number: int, descriptor: int) -> int:
+    return os.dup2(descriptor, number, inheritable=False)
+
+
+def _limits(spec: Spec) -> None:
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, spec.open_files)
+    _limit(resource.RLIMIT_FSIZE, spec.file_mb * _MIB)
+    _limit(resource.RLIMIT_AS, spec.address_space_mb * _MIB)
+    # RLIMIT_NPROC counts all processes of a user, and none of root's: it comes with the own user id.
+
+
+def _limit(kind: int, value: int) -> None:
+    """Set soft and hard limit; never above the hard limit there is, which only root may raise."""
+    hard = resource.getrlimit(kind)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))

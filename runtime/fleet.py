@@ -1,0 +1,388 @@
+"""The workers of a node: makes the reconciler's decisions happen, watches, announces, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections import defaultdict
+from contextlib import ExitStack
+from typing import Any
+
+import nkeys
+import structlog
+
+from contracts import clock, codec, heart, subjects
+from contracts.access import tokens
+from contracts.access.provision import mint_worker
+from contracts.bus import Bus
+from contracts.functions import Deployment
+from contracts.logs import redact_text
+from contracts.modules import Announcement, WorkerEvent, new_instance
+from runtime import box
+from runtime.bundles import Bundle, Bundles, NoBundle
+from runtime.channel import Assignment
+from runtime.forks import CannotFork, Forks
+from runtime.reconciler import DrainWorker, Running, Slot, StartWorker, Wish, reconcile
+from runtime.restart import GiveUp, after_exit, backoff
+from runtime.sdk.icmp import IcmpSockets
+from runtime.settings import Settings
+from runtime.workers import Ending, Worker
+
+log = structlog.get_logger(__name__)
+
+START_S = 10.0
+_TICK_S = 0.1
+_LATE_S = 0.2
+_SLOW_TICKS = 10
+_RENEW_AT = 2 / 3
+_KILL_AFTER_S = 2.0
+_S = 1_000_000_000
+_MIB = 1024 * 1024
+
+
+class Fleet:
+    """Runs the workers that should run. `set_wish` and `drain` say what should; the rest follows."""
+
+    def __init__(self, bus: Bus, settings: Settings, signer: nkeys.KeyPair) -> None:
+        self._bus = bus
+        self._settings = settings
+        self._signer = signer
+        self._bundles = Bundles(bus, settings.state_dir / "bundles")
+        self._scratch = settings.state_dir / "scratch"
+        # What a killed runtime's workers have left.
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir(mode=0o755, parents=True)
+        self.forks = Forks()
+        self.workers: dict[str, Worker] = {}
+        self.draining = False
+        self._wishes: dict[str, Wish] = {}
+        self._good: dict[str, Deployment] = {}
+        self._lives: defaultdict[Slot, list[float]] = defaultdict(list)
+        self._blameless: defaultdict[Slot, int] = defaultdict(int)
+        self._held: dict[Slot, float] = {}
+        self._given_up: dict[Slot, str] = {}
+        self._poke = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._news: asyncio.Queue[Announcement] = asyncio.Queue()
+
+    # --- what should run -------------------------------------------------------------------------------------
+
+    def set_wish(self, function: str, deployment: Deployment | None) -> None:
+        """Take over the deployment of a function, or None when it was deleted."""
+        before = self._wishes.get(function)
+        if deployment is None:
+            self._wishes.pop(function, None)
+            self._good.pop(function, None)
+            self._forget(function)
+        else:
+            epoch = before.epoch if before else 0
+            self._wishes[function] = Wish(deployment, epoch, self._fallback(deployment))
+            if before is None or _changed(before.deployment, deployment):
+                self._forget(function)
+        self._poke.set()
+
+    def _fallback(self, deployment: Deployment) -> Deployment | None:
+        good = self._good.get(deployment.function)
+        return None if good is None or good.digest == deployment.digest else good
+
+    def _forget(self, function: str) -> None:
+        for memory in (self._lives, self._blameless, self._held, self._given_up):
+            for slot in [slot for slot in memory if slot.function == function]:
+                del memory[slot]
+
+    def restart(self, function: str) -> bool:
+        """Replace every worker of a function, each by a ready one. Returns whether there is such a function."""
+        wish = self._wishes.get(function)
+        if wish is None:
+            return False
+        self._wishes[function] = Wish(wish.deployment, wish.epoch + 1, wish.fallback)
+        self._forget(function)
+        self._poke.set()
+        return True
+
+    def drain(self, *, on: bool = True) -> None:
+        """Take no more work on this node, or take it again."""
+        self.draining = on
+        self._poke.set()
+
+    def poke(self) -> None:
+        """Look again at what should run."""
+        self._poke.set()
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the right workers running until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self.forks.run())
+            tasks.create_task(self._reconcile())
+            tasks.create_task(self._judge())
+            tasks.create_task(self._announce())
+
+    async def stop(self, within: float) -> None:
+        """Drain everything for at most so many seconds, then kill."""
+        self.drain()
+        for worker in list(self.workers.values()):
+            self._drain(worker, "the runtime stops", within)
+        pending = [worker.ended for worker in self.workers.values()]
+        if pending:
+            await asyncio.wait(pending, timeout=within)
+        for worker in list(self.workers.values()):
+            worker.kill(f"not finished within {within:g} s: killed")
+        late = [worker.ended for worker in self.workers.values() if not worker.ended.done()]
+        if late:
+            await asyncio.wait(late, timeout=_KILL_AFTER_S)
+        try:
+            async with asyncio.timeout(_KILL_AFTER_S):
+                await self._empty.wait()
+        except TimeoutError:
+            log.warning("workers left behind", workers=list(self.workers))
+        await self._tell_all()
+
+    async def _reconcile(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._poke.clear()
+            now = loop.time()
+            held = {slot for slot, until in self._held.items() if until > now}
+            wishes = {} if self.draining else self._wishes
+            running = [Running(worker.instance, worker.slot, worker.phase) for worker in self.workers.values()]
+            for action in reconcile(wishes, running, self._settings.labels, held=held, given_up=self._given_up):
+                match action:
+                    case StartWorker():
+                        self._start(action)
+                    case DrainWorker():
+                        worker = self.workers[action.instance]
+                        reason = "the node is draining" if self.draining else action.reason
+                        self._drain(worker, reason, self._grace(worker))
+            waits = [until - now for until in self._held.values() if until > now]
+            try:
+                async with asyncio.timeout(min(waits) if waits else None):
+                    await self._poke.wait()
+            except TimeoutError:
+                continue
+
+    def _grace(self, worker: Worker) -> float:
+        return (worker.card.limits.timeout if worker.card else 0.0) + 1.0
+
+    def _drain(self, worker: Worker, reason: str, grace: float) -> None:
+        if worker.asked or worker.ended.done():
+            return
+        self._say(worker, "draining", reason)
+        worker.drain(grace)
+        asyncio.get_running_loop().call_later(
+            grace + _KILL_AFTER_S, worker.kill, f"not drained within {grace + _KILL_AFTER_S:g} s: killed"
+        )
+
+    def _start(self, action: StartWorker) -> None:
+        instance = new_instance(self._settings.node)
+
+        def mint(key: str) -> str:
+            if not key.startswith("U"):
+                raise ValueError("not a user's public key")
+            tokens.raw_public(key)
+            lifetime = self._settings.worker_lifetime_s
+            worker.renew_at_ns = clock.monotonic_ns() + int(lifetime * _RENEW_AT * _S)
+            return mint_worker(
+                self._signer,
+                account_key=self._settings.measure_account,
+                function=action.slot.function,
+                suffix=instance.partition("_")[2],
+                user_key=key,
+                lifetime_s=lifetime,
+            )
+
+        worker = Worker(
+            instance,
+            action.slot,
+            action.deployment.version,
+            mint=mint,
+            on_ready=lambda worker: self._ready(worker, action.deployment),
+            on_failed=lambda worker, reason: self._say(worker, "failed", reason),
+        )
+        self.workers[instance] = worker
+        self._empty.clear()
+        assert self._tasks is not None
+        self._tasks.create_task(self._live(worker, action.deployment))
+
+    async def _live(self, worker: Worker, deployment: Deployment) -> None:
+        try:
+            await self._launch(worker, deployment)
+            ending = await worker.ended
+        except (NoBundle, CannotFork) as error:
+            for_good = isinstance(error, NoBundle) and error.for_good
+            ending = worker.abandoned(str(error), blameless=not for_good)
+        except OSError as error:
+            ending = worker.abandoned(f"cannot be started: {error}", blameless=True)
+        except Exception:
+            # One worker's trouble must not end the others.
+            log.exception("worker not started", worker=worker.instance, function=worker.slot.function)
+            ending = worker.abandoned("internal error; the log of the runtime says more", blameless=False)
+        finally:
+            worker.close()
+            del self.workers[worker.instance]
+            if not self.workers:
+                self._empty.set()
+        self._ended(worker, ending)
+
+    async def _launch(self, worker: Worker, deployment: Deployment) -> None:
+        """Fetch the bundle, fork, and give the worker its time to become ready."""
+        bundle = await self._bundles.get(deployment)
+        if not worker.is_wanted():
+            raise CannotFork("not wanted any more")
+        assignment = self._assignment(worker, bundle)
+        limits = assignment.manifest.limits
+        with ExitStack() as handed_over:
+            sockets = IcmpSockets()
+            handed_over.callback(sockets.close)
+            if "icmp" in assignment.manifest.needs:
+                sockets.open_all()
+            pair, output = worker.prepare(assignment)
+            handed_over.callback(os.close, output)
+            handed_over.enter_context(pair)
+            spec = box.Spec.of(
+                name=f"mmn {worker.slot.function}",
+                scratch=assignment.scratch,
+                memory_mb=limits.memory_mb,
+                concurrency=limits.concurrency,
+            )
+            process = await self.forks.fork(spec, [output, pair.fileno(), *sockets.filenos()])
+        worker.forked(process)
+        self._say(worker, "started")
+        timeout = START_S + (limits.timeout if assignment.manifest.self_test else 0.0)
+        either: set[asyncio.Future[Any]] = {worker.ready, worker.ended}
+        await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if not worker.ready.done():
+            worker.kill(f"not ready within {timeout:g} s: killed")
+
+    def _assignment(self, worker: Worker, bundle: Bundle) -> Assignment:
+        return Assignment(
+            function=bundle.info.function,
+            version=bundle.info.version,
+            digest=bundle.info.digest,
+            instance=worker.instance,
+            node=self._settings.node,
+            labels=self._settings.labels,
+            manifest=bundle.info.manifest,
+            code=str(bundle.code.resolve()),
+            entry=bundle.info.entry,
+            scratch=str(self._scratch / worker.instance),
+            box=box.LEVEL,
+            nats_url=self._settings.nats_url,
+            log_level=self._settings.log_level,
+        )
+
+    # --- what happened ---------------------------------------------------------------------------------------
+
+    def _ready(self, worker: Worker, deployment: Deployment) -> None:
+        self._say(worker, "ready", worker.note)
+        self._blameless.pop(worker.slot, None)
+        wish = self._wishes.get(deployment.function)
+        if wish is not None and wish.deployment.digest == deployment.digest:
+            self._good[deployment.function] = deployment
+        self._poke.set()
+
+    def _ended(self, worker: Worker, ending: Ending) -> None:
+        self._poke.set()
+        if ending.asked:
+            self._say(worker, "stopped" if ending.clean else "failed", ending.reason)
+            return
+        delay, reason = self._after(worker, ending)
+        if delay is not None:
+            self._held[worker.slot] = asyncio.get_running_loop().time() + delay
+        if not worker.announced_failed or delay is None:
+            self._say(worker, "failed", reason)
+
+    def _after(self, worker: Worker, ending: Ending) -> tuple[float | None, str]:
+        """What follows the end of a worker: the wait before its slot is filled again, or None for never."""
+        slot = worker.slot
+        if ending.blameless:
+            self._blameless[slot] += 1
+            return backoff(self._blameless[slot]), ending.reason
+        lives = self._lives[slot] = [*self._lives[slot], worker.lifetime][-10:]
+        decision = after_exit(lives)
+        if isinstance(decision, GiveUp):
+            self._given_up[slot] = decision.reason
+            return None, f"{decision.reason}; the last one: {ending.reason}"
+        return decision.delay, ending.reason
+
+    def _say(self, worker: Worker, event: WorkerEvent, reason: str = "") -> None:
+        """Announce at once; nobody waits for NATS here."""
+        reason = redact_text(reason)
+        worker.announced_failed = worker.announced_failed or event == "failed"
+        level = log.warning if event == "failed" else log.info
+        level(f"worker {event}", worker=worker.instance, function=worker.slot.function, reason=reason, pid=worker.pid)
+        self._news.put_nowait(
+            Announcement(
+                node=self._settings.node,
+                instance=worker.instance,
+                function=worker.slot.function,
+                version=worker.version,
+                digest=worker.slot.digest,
+                event=event,
+                at=clock.utc_now(),
+                reason=reason,
+                labels=self._settings.labels,
+                card=worker.card if event == "ready" else None,
+                pid=worker.pid,
+            )
+        )
+
+    def reconnected(self) -> None:
+        """Announce every ready worker once more, and try at once what could not start without NATS."""
+        for slot in self._blameless:
+            self._held.pop(slot, None)
+        self._blameless.clear()
+        self._poke.set()
+        for worker in self.workers.values():
+            if worker.phase == "ready":
+                self._say(worker, "ready", worker.note)
+
+    async def _announce(self) -> None:
+        while True:
+            await self._publish(await self._news.get())
+
+    async def _tell_all(self) -> None:
+        while not self._news.empty():
+            await self._publish(self._news.get_nowait())
+
+    async def _publish(self, news: Announcement) -> None:
+        await self._bus.publish(subjects.announce(self._settings.node), codec.encode(news, codec.JSON))
+
+    # --- watching --------------------------------------------------------------------------------------------
+
+    async def _judge(self) -> None:
+        ticks = 0
+        while True:
+            due_ns = clock.monotonic_ns() + int(_TICK_S * _S)
+            await asyncio.sleep(_TICK_S)
+            now_ns = clock.monotonic_ns()
+            late_ns = now_ns - due_ns
+            ticks += 1
+            if late_ns > _LATE_S * _S:
+                for worker in self.workers.values():
+                    worker.forgive(late_ns)
+                continue
+            for worker in list(self.workers.values()):
+                worker.judge(now_ns)
+            if ticks % _SLOW_TICKS == 0:
+                self._check_slowly(now_ns)
+
+    def _check_slowly(self, now_ns: int) -> None:
+        for worker in list(self.workers.values()):
+            if worker.phase == "ready" and worker.card is not None and worker.pid is not None:
+                limit = worker.card.limits.memory_mb * _MIB
+                # What is shared with the zygote is nobody's fault.
+                used = (heart.resident_bytes(worker.pid) or 0) - self.forks.resident
+                if used > limit:
+                    worker.kill(f"uses {used // _MIB} MB of memory, over its limit of {limit // _MIB}: killed")
+            if worker.renew_at_ns is not None and now_ns > worker.renew_at_ns:
+                worker.renew()
+
+
+def _changed(before: Deployment, after: Deployment) -> bool:
+    return (before.digest, before.enabled) != (after.digest, after.enabled)

@@ -1,0 +1,338 @@
+"""A worker's side of a call: check it, run the function, store the one result, answer.
+
+What a function measured is stored, also when the target did not answer. What it could not measure is
+refused with a reason, nothing is stored, and the Anchor decides what follows:
+
+    400 wrong parameters    403 not through the export    408 its time is over    424 cannot measure here
+    429 every slot taken    500 the function raised       503 the result could not be stored
+    504 the function ran past its limit
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+import nats.errors
+import structlog
+from msgspec import Struct, field
+from nats.js.errors import APIError
+from nats.js.errors import Error as JetStreamError
+
+from contracts import clock, codec, subjects
+from contracts.bus import Bus
+from contracts.errors import CannotMeasure, InvalidField, Refused
+from contracts.failure import Code, failed
+from contracts.jobs import HEADER_QUEUE_NS, HEADER_RUN_NS, Call, CallReply, new_job_id
+from contracts.logs import redact_text
+from contracts.results import Quality, Result
+from contracts.service import Answer, Ask, answer
+from contracts.streams import ERROR_WRONG_LAST_SEQUENCE
+from runtime.channel import Assignment
+from runtime.lag import LagHistory
+from runtime.outbox import JobProgress, Outbox
+from runtime.sdk.breakers import Breakers
+from runtime.sdk.context import JobContext
+from runtime.sdk.function import Function
+from runtime.sdk.icmp import IcmpSockets
+from runtime.sdk.measured import Measured
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+MAX_RESULT_BYTES = 900 * 1024
+CANCEL_WITHIN_S = 1.0
+STORE_AT_LEAST_S = 5.0
+_STORE_TRY_S = 2.0
+_S = 1_000_000_000
+
+
+class AdHoc(Struct, frozen=True, kw_only=True):
+    """A request to any worker, made by hand: `{"params": {...}}`, or a whole Call.
+
+    Without `job` it gets an id of its own, and is answered with the whole result.
+    """
+
+    params: dict[str, Any] = field(default_factory=dict)
+    job: str | None = None
+    time_left_ns: int | None = None
+    accepted: str | None = None
+    attempt: int = 1
+    seed: int = 0
+    v: int = 1
+
+
+class Escaped(Exception):
+    """A function tried to end the process; asyncio would let it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A stored result. `sequence` is None when another attempt had stored one before."""
+
+    result: Result
+    sequence: int | None
+    run_ns: int
+
+
+class Measuring:
+    """Runs the calls of one worker. `unfit` holds a reason as soon as the worker should not go on."""
+
+    def __init__(self, bus: Bus, function: Function, who: Assignment, *, sockets: IcmpSockets, lag: LagHistory) -> None:
+        self._bus = bus
+        self._function = function
+        self._who = who
+        self._sockets = sockets
+        self._lag = lag
+        self._running: dict[str, asyncio.Future[Outcome | Refused]] = {}
+        self.breakers = Breakers()
+        self.outbox = Outbox(bus)
+        self.unfit: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.done = 0
+        self.faults = 0
+
+    async def call(self, ask: Ask) -> Answer:
+        """Handle a directed call."""
+        _check_origin(ask)
+        call = ask.decode(Call)
+        outcome, queue_ns = await self._once(call, ask.arrived_ns)
+        return self._reply(outcome, queue_ns, ask.media())
+
+    async def call_any(self, ask: Ask) -> Answer:
+        """Handle a call to whichever worker NATS chose."""
+        _check_origin(ask)
+        body = ask.decode(AdHoc) if ask.data else AdHoc()
+        call = Call(
+            job=body.job or new_job_id(),
+            params=body.params,
+            time_left_ns=int(self._who.manifest.limits.timeout * _S)
+            if body.time_left_ns is None
+            else body.time_left_ns,
+            accepted=body.accepted or clock.utc_now(),
+            attempt=body.attempt,
+            seed=body.seed,
+        )
+        outcome, queue_ns = await self._once(call, ask.arrived_ns)
+        if body.job is None:
+            return answer(outcome.result, ask.media(), _times(outcome, queue_ns))
+        return self._reply(outcome, queue_ns, ask.media())
+
+    async def self_test(self) -> None:
+        """Run the function with the manifest's own parameters. Raises whatever keeps it from answering."""
+        manifest = self._who.manifest
+        params = self._function.decode(manifest.self_test)
+        timeout_ns = int(manifest.limits.timeout * _S)
+        ctx = self._context(Call(job="self-test", params={}, time_left_ns=timeout_ns), timeout_ns, lambda _: None)
+        await self._contained(self._function.call(params, ctx), manifest.limits.timeout)
+
+    def _reply(self, outcome: Outcome, queue_ns: int, media: str) -> Answer:
+        reply = CallReply(
+            job=outcome.result.job,
+            instance=self._who.instance,
+            failure=outcome.result.failure.code.value if outcome.result.failure else None,
+            sequence=outcome.sequence,
+        )
+        return answer(reply, media, _times(outcome, queue_ns))
+
+    async def _once(self, call: Call, arrived_ns: int) -> tuple[Outcome, int]:
+        """Run a job, or join it if it is running here already."""
+        subjects.token(call.job, at="job")
+        queue_ns = clock.monotonic_ns() - arrived_ns
+        running = self._running.get(call.job)
+        if running is None:
+            running = self._running[call.job] = asyncio.get_running_loop().create_future()
+            ended: Outcome | Refused = Refused(503, "stopped", "this instance stopped the job", retry_after=0.05)
+            try:
+                ended = await self._run(call, arrived_ns)
+            except Refused as refusal:
+                ended = refusal
+            finally:
+                del self._running[call.job]
+                running.set_result(ended)
+        else:
+            # Shielded: a caller that goes away takes the job from nobody else.
+            ended = await asyncio.shield(running)
+        if isinstance(ended, Refused):
+            raise ended
+        return ended, queue_ns
+
+    async def _run(self, call: Call, arrived_ns: int) -> Outcome:
+        params = self._function.decode(call.params)
+        started, begun_ns = clock.utc_now(), clock.monotonic_ns()
+        left_ns = call.time_left_ns - (begun_ns - arrived_ns)
+        if left_ns <= 0:
+            raise Refused(408, "expired", "the job's time was over before it could start")
+        budget_ns = min(left_ns, int(self._who.manifest.limits.timeout * _S))
+        progress = JobProgress(self.outbox, job=call.job, instance=self._who.instance, function=self._who.function)
+        ctx = self._context(call, budget_ns, progress)
+        try:
+            measured = await self._contained(self._function.call(params, ctx), budget_ns / _S)
+            run_ns = clock.monotonic_ns() - begun_ns
+            data = None if measured.data is None else msgspec.to_builtins(measured.data)
+        except TimeoutError:
+            if budget_ns == left_ns:
+                raise Refused(408, "expired", "the job's time was over while it was measured") from None
+            self.faults += 1
+            limit = self._who.manifest.limits.timeout
+            raise Refused(504, "worker-timeout", f"the function ran past its limit of {limit:g} s") from None
+        except InvalidField:
+            raise
+        except Exception as error:
+            raise self._refusal(error, call) from error
+        result = self._result(call, params, measured, data, started=started, begun_ns=begun_ns, run_ns=run_ns)
+        await self.outbox.flush()
+        sequence, result = await self._store(result, arrived_ns + call.time_left_ns)
+        self.done += 1
+        return Outcome(result, sequence, run_ns)
+
+    def _context(self, call: Call, budget_ns: int, progress: Any) -> JobContext:
+        return JobContext(
+            job=call.job,
+            node=self._who.node,
+            deadline_ns=clock.monotonic_ns() + budget_ns,
+            log=log.bind(job=call.job, function=self._who.function),
+            sockets=self._sockets,
+            breakers=self.breakers,
+            attempt=call.attempt,
+            seed=call.seed,
+            labels=self._who.labels,
+            on_progress=progress,
+        )
+
+    async def _contained(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
+        """Run a function's code so that nothing it raises or refuses to end reaches the worker.
+
+        Raises TimeoutError after `timeout` seconds; the function's own one comes as RuntimeError.
+        """
+        # A task of its own, held here to its end: cancellation that the function raises, or swallows, stays in it.
+        task = asyncio.get_running_loop().create_task(_kept_in(work))
+        try:
+            await asyncio.wait({task}, timeout=timeout)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=CANCEL_WITHIN_S)
+                if not task.done() and not self.unfit.done():
+                    self.unfit.set_result("a job could not be cancelled")
+                raise TimeoutError
+            if task.cancelled():
+                raise RuntimeError("the function cancelled itself")
+            try:
+                return task.result()
+            except TimeoutError as error:
+                raise RuntimeError(f"TimeoutError: {error}") from error
+        finally:
+            if not task.done():
+                task.cancel()
+            elif not task.cancelled():
+                # Asked for, so that asyncio does not complain of an error nobody saw.
+                task.exception()
+
+    def _refusal(self, error: Exception, call: Call) -> Refused:
+        cause = _cannot_measure(error)
+        if cause is not None:
+            return Refused(424, cause.code.value, redact_text(str(cause)))
+        self.faults += 1
+        log.error("function failed", job=call.job, function=self._who.function, exc_info=error)
+        text = redact_text(f"{type(error).__name__}: {error}")
+        return Refused(500, "worker-fault", text[:500])
+
+    def _result(
+        self,
+        call: Call,
+        params: Struct,
+        measured: Measured[Any],
+        data: dict[str, Any] | None,
+        *,
+        started: str,
+        begun_ns: int,
+        run_ns: int,
+    ) -> Result:
+        own = measured.quality or Quality()
+        lag_ns = max(self._lag.since(begun_ns), own.loop_lag_ns or 0)
+        return Result(
+            job=call.job,
+            function=self._who.function,
+            by=self._who.instance,
+            started=started,
+            duration_ns=run_ns,
+            version=self._who.version,
+            digest=self._who.digest,
+            node=self._who.node,
+            labels=self._who.labels,
+            params=self._function.encode(params),
+            accepted=call.accepted,
+            attempt=call.attempt,
+            target=measured.target,
+            address=measured.address,
+            clock=clock.clock_quality(),
+            stamps=measured.stamps,
+            quality=msgspec.structs.replace(own, loop_lag_ns=lag_ns),
+            failure=measured.failure,
+            data=data,
+            metrics=measured.metrics,
+        )
+
+    async def _store(self, result: Result, deadline_ns: int) -> tuple[int | None, Result]:
+        """Publish the result and wait until it is durable. Returns its sequence, and what was stored.
+
+        Sequence None: somebody had stored a result of this job before, which is just as good.
+        """
+        data = codec.encode(result, codec.JSON)
+        if len(data) > MAX_RESULT_BYTES:
+            detail = f"the result has {len(data)} bytes, over the limit of {MAX_RESULT_BYTES}"
+            result = msgspec.structs.replace(
+                result, data=None, metrics=[], failure=failed(Code.RESULT_TOO_LARGE, detail, stage="store")
+            )
+            data = codec.encode(result, codec.JSON)
+        subject = subjects.out(result.job, self._who.instance)
+        headers = {
+            "Nats-Expected-Last-Subject-Sequence": "0",
+            "Nats-Expected-Last-Subject-Sequence-Subject": subjects.out_any(result.job),
+        }
+        # A result that exists is worth storing, even when the caller no longer waits for it.
+        until_ns = max(deadline_ns, clock.monotonic_ns() + int(STORE_AT_LEAST_S * _S))
+        pause = 0.1
+        while True:
+            try:
+                ack = await self._bus.js.publish(subject, data, timeout=_STORE_TRY_S, headers=dict(headers))
+            except APIError as error:
+                if error.err_code == ERROR_WRONG_LAST_SEQUENCE:
+                    return None, result
+                problem: Exception = error
+            except (nats.errors.Error, JetStreamError, TimeoutError) as error:
+                problem = error
+            else:
+                return ack.seq, result
+            if clock.monotonic_ns() + int(pause * _S) > until_ns:
+                log.error("result not stored", job=result.job, reason=str(problem) or type(problem).__name__)
+                raise Refused(503, "not-stored", "the result could not be stored", retry_after=1.0) from problem
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+
+async def _kept_in(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await work
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise Escaped(type(error).__name__) from error
+
+
+def _check_origin(ask: Ask) -> None:
+    if not ask.reply.startswith(subjects.REPLY_FROM_MANAGE):
+        raise Refused(403, "not-through-export", "a call must come from account MANAGE")
+
+
+def _times(outcome: Outcome, queue_ns: int) -> dict[str, str]:
+    return {HEADER_QUEUE_NS: str(queue_ns), HEADER_RUN_NS: str(outcome.run_ns)}
+
+
+def _cannot_measure(error: Exception) -> CannotMeasure | None:
+    """The CannotMeasure that an exception is, or that a group of the function's tasks is made of."""
+    if isinstance(error, CannotMeasure):
+        return error
+    if isinstance(error, ExceptionGroup) and error.split(CannotMeasure)[1] is None:
+        return _cannot_measure(error.exceptions[0])
+    return None
