@@ -1,0 +1,242 @@
+"""Run one gateway: connect, make the first user if there is none, serve until told to stop.
+
+Stopping drains: sockets of the feed are closed with 1001, waiting requests are answered with what
+there is, running ones are finished, then the connection to NATS is drained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Generator
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+
+from contracts import bus, clock, heart, logs, subjects
+from contracts.bundles import base_environment
+from contracts.errors import MmnError
+from contracts.modules import Health
+from contracts.service import Service
+from gateway.app import create_app
+from gateway.index import Index
+from gateway.live.messages import MAX_MESSAGE_BYTES
+from gateway.network import Network, User
+from gateway.parts import Parts
+from gateway.security.passwords import Passwords
+from gateway.security.roles import Role
+from gateway.security.tokens import Tokens, token_key
+from gateway.settings import Settings, load
+
+log = structlog.get_logger("gateway")
+
+READY_WITHIN_S = 10.0
+STOP_WITHIN_S = 10.0
+_FEED_WITHIN_S = 1.0
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens, and leaves signals to the program."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the listening socket, here so that port 0 has an answer. Raises MmnError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        opened.bind((host, port))
+        opened.listen(1024)
+    except OSError as error:
+        opened.close()
+        raise MmnError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+    return opened
+
+
+def url_of(opened: socket.socket) -> str:
+    """The URL under which a listening socket is reached."""
+    host, port = opened.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def write_port_file(path: Path, url: str) -> None:
+    """Write the URL, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(url + "\n")
+    partial.replace(path)
+
+
+async def first_user(settings: Settings, network: Network, passwords: Passwords) -> None:
+    """Make the first admin when the network has no user of that name."""
+    file = settings.admin_password_file
+    if file is None or network.user(settings.admin_user) is not None:
+        return
+    try:
+        password = (await asyncio.to_thread(file.read_text)).strip()
+    except OSError as error:
+        raise MmnError(f"cannot read the first password from {file}: {error.strerror}") from error
+    hashed = await passwords.hash(password)
+    made = User(name=settings.admin_user, role=Role.ADMIN, password=hashed, created=clock.utc_now())
+    _, written = await network.change_user(settings.admin_user, lambda before: before or made)
+    if written:
+        log.info("first user made", user=settings.admin_user, role=made.role)
+
+
+async def _stop(parts: Parts, server: _Server, told: asyncio.Event) -> None:
+    await told.wait()
+    log.info("stopping")
+    parts.stopping = True
+    parts.index.release()
+    parts.hub.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_FEED_WITHIN_S):
+            await parts.hub.empty.wait()
+    server.should_exit = True
+
+
+async def _serve(parts: Parts, server: _Server, opened: socket.socket) -> None:
+    async def announce() -> None:
+        await server.listening.wait()
+        url = url_of(opened)
+        if parts.settings.port_file is not None:
+            await asyncio.to_thread(write_port_file, parts.settings.port_file, url)
+        log.info("listening", url=url)
+
+    async with asyncio.TaskGroup() as group:
+        telling = group.create_task(announce())
+        await server.serve(sockets=[opened])
+        telling.cancel()
+
+
+async def run(settings: Settings, shipper: logs.LogShipper) -> None:
+    """Run until SIGTERM or SIGINT. Raises CannotConnect and other MmnErrors."""
+    release = version("mmn")
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # once, before serving
+    tokens = Tokens(
+        token_key(settings.token_key_file or settings.state_dir / "token.key"), lifetime_s=settings.token_ttl_s
+    )
+    opened = listen(settings.host, settings.port)
+    connection = await bus.connect(
+        settings.nats_url,
+        bus.FileCredentials(settings.nats_creds),
+        identity=settings.id,
+        inbox=subjects.manage_inbox(settings.id),
+    )
+    network, index = Network(connection), Index(settings.state_dir / "index.sqlite")
+    passwords = Passwords()
+    parts = Parts(
+        settings,
+        network,
+        index,
+        tokens=tokens,
+        passwords=passwords,
+        environment=base_environment(),
+        version=release,
+    )
+    service = Service(
+        connection,
+        name="gateway",
+        instance=settings.id,
+        version=release,
+        description="HTTP API and live feed of the measurement network",
+    )
+    lag = heart.LoopLag()
+
+    def health() -> Health:
+        return Health(
+            instance=settings.id,
+            kind="gateway",
+            state="draining" if parts.stopping else "up",
+            at=clock.utc_now(),
+            version=release,
+            in_flight=parts.hub.clients,
+            loop_lag_ns=lag.take(),
+            rss_bytes=heart.resident_bytes(),
+        )
+
+    server = _Server(
+        uvicorn.Config(
+            create_app(parts),
+            loop="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="websockets-sansio",
+            ws_max_size=MAX_MESSAGE_BYTES,
+            # Compressing for each client alone would undo that a batch is encoded once for all.
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=int(STOP_WITHIN_S),
+        )
+    )
+    try:
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(work)
+                for work in (
+                    network.run(),
+                    index.run(network),
+                    parts.hub.run(),
+                    lag.run(),
+                    heart.beat(connection, health),
+                    shipper.run(connection),
+                )
+            ]
+            await service.start()
+            await connection.settle()
+            if await network.until_ready(within=READY_WITHIN_S):
+                await first_user(settings, network, passwords)
+            else:
+                log.warning("the network's buckets cannot be read yet; serving all the same")
+            stopping = group.create_task(_stop(parts, server, told))
+            await _serve(parts, server, opened)
+            for task in (stopping, *background):
+                task.cancel()
+        await service.stop()
+    finally:
+        await index.close()
+        await connection.drain()
+
+
+def main() -> None:
+    """Start from the environment. Ends with 1 and one line when it cannot."""
+    try:
+        settings = load()
+        shipper = logs.configure(settings.id, level=settings.log_level)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings, shipper))
+    except MmnError as error:
+        sys.exit(f"gateway: {error}")
+    except ExceptionGroup as group:
+        known = group.subgroup(MmnError)
+        if known is None:
+            raise
+        reason: BaseException = known
+        while isinstance(reason, ExceptionGroup):
+            reason = reason.exceptions[0]
+        sys.exit(f"gateway: {reason}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The web application: routes, guard, errors and documentation put together."""
+
+from __future__ import annotations
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+from gateway import errors
+from gateway.api.bundles import BundleController
+from gateway.api.functions import FunctionController
+from gateway.api.jobs import JobController, ResultController
+from gateway.api.modules import ModuleController
+from gateway.api.status import StatusController, page
+from gateway.api.users import TokenController, UserController
+from gateway.live.feed import feed
+from gateway.parts import Parts
+
+MAX_BODY_BYTES = 1024 * 1024
+
+_DESCRIPTION = (
+    "Upload measurement functions, run them as jobs on the nodes of the network, read the results. Get an access "
+    "token with name and password, and send it as a bearer token. Errors are problem details (RFC 9457) with a "
+    "`reason` for programs. Results, progress and health also stream over the WebSocket `/api/v1/feed`."
+)
+
+
+def create_app(parts: Parts) -> Litestar:
+    """The ASGI application of one gateway."""
+    return Litestar(
+        route_handlers=[
+            page,
+            StatusController,
+            TokenController,
+            UserController,
+            BundleController,
+            FunctionController,
+            JobController,
+            ResultController,
+            ModuleController,
+            feed,
+        ],
+        dependencies={"parts": Provide(lambda: parts, sync_to_thread=False)},
+        guards=[parts.guard],
+        exception_handlers={Exception: errors.answer},
+        request_max_body_size=MAX_BODY_BYTES,
+        openapi_config=OpenAPIConfig(
+            title="mmn",
+            version=parts.version,
+            description=_DESCRIPTION,
+            path="/schema",
+            # Only the document: the viewers that come with the framework load scripts from elsewhere.
+            render_plugins=[JsonRenderPlugin()],
+            components=Components(
+                security_schemes={
+                    "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
+                    "basic": SecurityScheme(type="http", scheme="basic"),
+                }
+            ),
+            security=[{"bearer": []}],
+        ),
+        logging_config=None,
+    )

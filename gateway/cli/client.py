@@ -1,0 +1,216 @@
+"""The gateway's HTTP API and live feed, as the commands use them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from contracts import clock
+from gateway.cli import exits
+from gateway.cli.exits import Exit, Stop
+from gateway.cli.session import Login, Session
+
+API = "/api/v1"
+PROTOCOL = "mmn.v1"
+TIMEOUT_S = 30.0
+FEED_TRIES = 6
+FEED_WAIT_S = 0.1
+_FRAME_BYTES = 16 * 1024 * 1024
+_FEED_CLOSED = {4400: Exit.BAD_INPUT, 4401: Exit.NOT_ALLOWED, 4403: Exit.NOT_ALLOWED}
+
+
+class Item(Struct, frozen=True, kw_only=True):
+    """One thing the feed tells: a result, a progress event, a step of a job, health, a log line."""
+
+    topic: str
+    data: Any = None
+    seq: int = 0
+    subject: str = ""
+
+
+class Frame(Struct, frozen=True, kw_only=True):
+    """One message of the feed: a batch of items, a gap (`topic`, `reason`, `missed`), or a greeting."""
+
+    type: str
+    items: list[Item] = []
+    cursors: dict[str, Any] = {}
+    topic: str = ""
+    reason: str = ""
+    detail: str = ""
+    missed: int | None = None
+    cursor: Any = None
+
+
+class Client:
+    """One command's conversation with a gateway. Every refusal is raised as exits.Stop in the gateway's words."""
+
+    def __init__(self, session: Session, *, timeout: float = TIMEOUT_S) -> None:
+        self.session = session
+        self.url = session.url
+        self._timeout = timeout
+        self._http: aiohttp.ClientSession | None = None
+        self._login: Login | None = None
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(headers={"Accept": "application/json"})
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def login(
+        self, user: str, password: str, *, password_file: str | None = None, current: bool = False
+    ) -> Login:
+        """Exchange a password for a token and keep it."""
+        pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+        told = await self._answer("POST", "/auth/token", headers={"Authorization": f"Basic {pair}"})
+        login = Login(
+            user=user,
+            token=str(told["access_token"]),
+            expires_ns=clock.wall_ns() + int(float(told.get("expires_in", 60)) * 1e9),
+            role=str(told.get("role", "")),
+            password_file=password_file,
+        )
+        self.session.keep(login, current=current)
+        self._login = login
+        return login
+
+    async def token(self, *, renew: bool = False) -> str:
+        """A valid token: the kept one, else a new one by the password's file. Raises Stop."""
+        kept = self._login or self.session.login()
+        if kept is not None and kept.fresh() and not renew:
+            self._login = kept
+            return kept.token
+        known = self.session.password()
+        if known is None:
+            why = "the login has ended" if kept is not None else "not logged in"
+            raise Stop(Exit.NOT_ALLOWED, why, f"run `mmn login {self.url}`")
+        user, password, file = known
+        return (await self.login(user, password, password_file=file)).token
+
+    async def get(self, path: str, *, timeout: float | None = None, **query: Any) -> Any:
+        """GET an API path; query values that are None are left out."""
+        return await self._authorised("GET", path, params=_query(query), timeout=timeout)
+
+    async def post(self, path: str, body: Any = None, **query: Any) -> Any:
+        """POST a JSON body."""
+        data = msgspec.json.encode(body) if body is not None else None
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        return await self._authorised("POST", path, params=_query(query), data=data, headers=headers)
+
+    async def upload(self, path: str, data: bytes, query: Sequence[tuple[str, str]]) -> Any:
+        """POST raw bytes, such as a wheel."""
+        headers = {"Content-Type": "application/octet-stream"}
+        return await self._authorised("POST", path, params=query, data=data, headers=headers, timeout=120.0)
+
+    async def follow(
+        self, topics: Sequence[str], *, job: str | None = None, function: str | None = None
+    ) -> AsyncGenerator[Frame, None]:
+        """The live feed, without end: it reconnects where it was cut off. Raises Stop when that fails, too."""
+        since: dict[str, Any] = {}
+        failures = 0
+        while True:
+            try:
+                async for frame in self._connection(topics, job, function, since):
+                    failures = 0
+                    since |= frame.cursors
+                    if frame.type == "gap" and frame.cursor is not None:
+                        since[frame.topic] = frame.cursor
+                    yield frame
+            except Stop as stop:
+                failures += 1
+                if stop.code is not Exit.UNAVAILABLE or failures >= FEED_TRIES:
+                    raise
+                await asyncio.sleep(FEED_WAIT_S * 2**failures)
+
+    async def _connection(
+        self, topics: Sequence[str], job: str | None, function: str | None, since: Mapping[str, Any]
+    ) -> AsyncGenerator[Frame, None]:
+        token = await self.token()
+        wish = {"job": job, "function": function, "since": dict(since) or None}
+        subscribe = {"type": "subscribe", "topics": list(topics)} | {k: v for k, v in wish.items() if v is not None}
+        try:
+            async with self._session().ws_connect(
+                self.url + API + "/feed",
+                protocols=(PROTOCOL, f"bearer.{token}"),
+                heartbeat=20.0,
+                max_msg_size=_FRAME_BYTES,
+            ) as socket:
+                await socket.send_json(subscribe)
+                async for frame in _frames(socket):
+                    yield frame
+        except aiohttp.WSServerHandshakeError as error:
+            code = exits.for_status(error.status)
+            raise Stop(code, "the live feed cannot be opened", f"HTTP {error.status}: {error.message}") from error
+        except aiohttp.ClientError as error:
+            raise self._unreachable(error) from error
+
+    async def _authorised(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> Any:
+        token = await self.token()
+        try:
+            return await self._answer(
+                method, path, headers={**(headers or {}), "Authorization": f"Bearer {token}"}, **more
+            )
+        except Stop as refusal:
+            if refusal.problem.get("status") != 401:
+                raise
+        # The gateway no longer takes the token, though it should still be valid: its key was changed.
+        token = await self.token(renew=True)
+        return await self._answer(method, path, headers={**(headers or {}), "Authorization": f"Bearer {token}"}, **more)
+
+    async def _answer(self, method: str, path: str, *, timeout: float | None = None, **options: Any) -> Any:
+        limit = aiohttp.ClientTimeout(total=timeout or self._timeout)
+        try:
+            async with self._session().request(method, self.url + API + path, timeout=limit, **options) as answer:
+                body = await answer.read()
+        except TimeoutError as error:
+            raise Stop(Exit.UNAVAILABLE, "the gateway does not answer in time", self.url) from error
+        except aiohttp.ClientError as error:
+            raise self._unreachable(error) from error
+        told = _decoded(body)
+        if answer.status >= 400:
+            raise exits.of_problem(answer.status, told if isinstance(told, dict) else {"detail": str(told)[:500]})
+        return told
+
+    def _session(self) -> aiohttp.ClientSession:
+        assert self._http is not None, "use the client as a context manager"
+        return self._http
+
+    def _unreachable(self, error: Exception) -> Stop:
+        hint = "start a network here by `mmn up`, or name another gateway by --url, MMN_URL or `mmn login URL`"
+        return Stop(Exit.UNAVAILABLE, f"no gateway answers at {self.url}", f"{error}; {hint}")
+
+
+async def _frames(socket: aiohttp.ClientWebSocketResponse) -> AsyncGenerator[Frame, None]:
+    trouble: Frame | None = None
+    async for message in socket:
+        if message.type in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
+            frame = msgspec.json.decode(message.data, type=Frame)
+            if frame.type == "error":
+                trouble = frame
+            else:
+                yield frame
+    expired = trouble is not None and trouble.reason == "token-expired"
+    code = _FEED_CLOSED.get(socket.close_code or 0, Exit.UNAVAILABLE)
+    why = trouble.detail if trouble else f"code {socket.close_code}"
+    raise Stop(Exit.UNAVAILABLE if expired else code, "the live feed was closed", why)
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body) if body else None
+    except msgspec.DecodeError:
+        return body.decode(errors="replace")
+
+
+def _query(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items() if value is not None}

@@ -1,0 +1,163 @@
+"""`mmn deploy`: bring a function onto the nodes, and see what becomes of it there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from msgspec import Struct
+from rich.status import Status
+
+from contracts import clock
+from gateway.cli import build, render, runner
+from gateway.cli.client import Client
+from gateway.cli.exits import Exit, Stop
+from gateway.cli.up import labels
+
+_POLL_S = 0.1
+_SETTLE_S = 3.0
+"""A node that failed to start a worker tries again; after this long its failure is what it is."""
+
+Bundle = Annotated[Path, typer.Argument(metavar="DIR|WHEEL", help="A bundle folder, or a wheel made from one.")]
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What became of a deployment on one node."""
+
+    node: str
+    state: Literal["ready", "starting", "failed"]
+    workers: int
+    reason: str = ""
+
+
+def outcomes(modules: Iterable[Mapping[str, Any]], deployment: Mapping[str, Any]) -> list[Outcome]:
+    """Each node that should run the deployment, and how far it is. Pure."""
+    listed = list(modules)
+    wanted = int(deployment.get("workers", 1)) if deployment.get("enabled", True) else 0
+    match = deployment.get("match") or {}
+    found: list[Outcome] = []
+    for node in listed:
+        if node["kind"] != "runtime" or node["state"] == "down":
+            continue
+        has = node.get("labels") or {}
+        if wanted == 0 or any(has.get(key) != value for key, value in match.items()):
+            continue
+        found.append(_outcome(node.get("node") or node["instance"], listed, deployment, wanted))
+    return sorted(found, key=lambda outcome: outcome.node)
+
+
+def _outcome(node: str, modules: Sequence[Mapping[str, Any]], deployment: Mapping[str, Any], wanted: int) -> Outcome:
+    mine = [
+        module
+        for module in modules
+        if module["kind"] == "worker"
+        and module.get("node") == node
+        and module.get("function") == deployment["function"]
+        and module.get("digest") == deployment["digest"]
+    ]
+    ready = [module for module in mine if module.get("last_event") == "ready" and module["state"] in {"starting", "up"}]
+    if len(ready) >= wanted:
+        # A ready worker has a reason when its node lacks what the function needs to measure.
+        return Outcome(node=node, state="ready", workers=len(ready), reason=str(ready[-1].get("reason") or ""))
+    failed = [module for module in mine if module.get("last_event") == "failed"]
+    if failed:
+        return Outcome(node=node, state="failed", workers=len(ready), reason=str(failed[-1].get("reason") or ""))
+    return Outcome(node=node, state="starting", workers=len(ready))
+
+
+async def upload(
+    client: Client, bundle: Path, *, workers: int | None = None, match: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Build if need be, and upload. Returns the deployment as the gateway tells it."""
+    name, data = await build.wheel(bundle)
+    query = [("filename", name)]
+    if match is not None:
+        query += [("match", f"{key}={value}") for key, value in match.items()] or [("match", "")]
+    if workers is not None:
+        query.append(("workers", str(workers)))
+    told = await client.upload("/bundles", data, query)
+    return dict(told)
+
+
+async def until_settled(
+    client: Client, deployment: Mapping[str, Any], *, within: float, show: Callable[[list[Outcome]], None]
+) -> list[Outcome]:
+    """Wait until every node is ready or has failed for good. Raises Stop when time is up."""
+    failing_since: int | None = None
+    seen: list[Outcome] = []
+    try:
+        async with asyncio.timeout(within):
+            while True:
+                seen = outcomes(await client.get("/modules"), deployment)
+                show(seen)
+                open_ones = [outcome for outcome in seen if outcome.state != "ready"]
+                if not open_ones:
+                    return seen
+                if any(outcome.state == "starting" for outcome in open_ones):
+                    failing_since = None
+                else:
+                    failing_since = failing_since or clock.monotonic_ns()
+                    if clock.monotonic_ns() - failing_since > _SETTLE_S * 1e9:
+                        return seen
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        late = ", ".join(outcome.node for outcome in seen if outcome.state != "ready")
+        name = deployment["function"]
+        raise Stop(Exit.UNAVAILABLE, f"{name} is not ready after {within:g} s", f"still waiting for {late}") from None
+
+
+def deploy(
+    bundle: Bundle,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=0, max=64, help="Worker processes on each node.", show_default=False),
+    ] = None,
+    match: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--match", metavar="K=V", help="Only nodes with this label; repeat it. '' is all nodes.", show_default=False
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the nodes have started it.")] = True,
+    within: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait at most.")] = 60.0,
+    url: runner.Url = None,
+    _output: render.Output = None,
+) -> None:
+    """Deploy a function: build it, upload it, wait until the nodes run it.
+
+    Examples:
+        mmn deploy functions/latency-ping
+        mmn deploy my_probe-1.0.0-py3-none-any.whl --match site=fra
+    """
+    # An empty one takes the labels away that an earlier deployment asked for.
+    wanted = None if match is None else labels([word for word in match if word])
+    seen = runner.converse(url, lambda client: _deploy(client, bundle, workers, wanted, within=within, wait=wait))
+    if seen and any(outcome.state == "failed" for outcome in seen):
+        raise typer.Exit(Exit.NOT_MEASURED)
+
+
+async def _deploy(
+    client: Client, bundle: Path, workers: int | None, match: Mapping[str, str] | None, *, within: float, wait: bool
+) -> list[Outcome]:
+    with Status(f"uploading {bundle}", console=render.stderr()) as status:
+        deployment = await upload(client, bundle, workers=workers, match=match)
+        name = f"{deployment['function']} {deployment['version']}"
+
+        def show(seen: list[Outcome]) -> None:
+            ready = sum(outcome.state == "ready" for outcome in seen)
+            status.update(f"{name}: ready on {ready} of {len(seen)} nodes")
+
+        seen = await until_settled(client, deployment, within=within, show=show) if wait else []
+    if render.json_wanted():
+        render.dump({"deployment": deployment, "nodes": seen})
+        return seen
+    print(f"{name} is deployed (sha256 {str(deployment['digest'])[:12]})")
+    if wait and not seen:
+        render.note("no node is there that should run it; it starts when one comes")
+    for outcome in seen:
+        workers_told = "1 worker" if outcome.workers == 1 else f"{outcome.workers} workers"
+        print(f"  {outcome.node}: {outcome.state}" + (f", {outcome.reason}" if outcome.reason else f", {workers_told}"))
+    return seen

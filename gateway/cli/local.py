@@ -1,0 +1,252 @@
+"""A whole network on this machine: NATS, one Anchor, one gateway, some nodes, each a process.
+
+Everything it keeps lies in one folder, so the same folder brings the same network back.
+`stack.json` in it tells other programs where things are while the network runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from contracts import bus, subjects
+from contracts.access import provision, roles
+from contracts.errors import Unavailable
+from gateway.cli import processes
+from gateway.cli.embedded import EmbeddedServer
+from gateway.cli.exits import Exit, Stop, sole
+from gateway.cli.stack import Program, Stack, tail_of
+
+START_S = 60.0
+STACK_FILE = "stack.json"
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What to start. `port` 0 takes any free one; `nats_url` names a server that already runs."""
+
+    folder: Path
+    port: int = 8080
+    nodes: int = 1
+    labels: dict[str, str] = field(default_factory=dict)
+    nats_url: str | None = None
+
+    def node_names(self) -> list[str]:
+        """`n1`, `n2` and so on."""
+        return [f"n{number}" for number in range(1, self.nodes + 1)]
+
+    def node_labels(self, node: str) -> dict[str, str]:
+        """Every node is a site of its own; labels given by hand come on top."""
+        return {"site": f"local{node.removeprefix('n')}"} | self.labels
+
+
+class LocalNetwork:
+    """One running network. `url` is its gateway; `password_file` holds the password of `admin`."""
+
+    def __init__(self, wish: Wish, stack: Stack) -> None:
+        self.wish = wish
+        self.stack = stack
+        self.files = provision.NetworkFiles(wish.folder)
+        self.password_file = wish.folder / "password"
+        self.nats_url = wish.nats_url or ""
+        self.url = ""
+        self._ready = False
+        stack.changed = self._publish
+
+    @property
+    def stack_file(self) -> Path:
+        return self.wish.folder / STACK_FILE
+
+    def credentials(self) -> dict[str, Path]:
+        """Make or find every identity this network needs; returns the files by their short names."""
+        make = self.files.credentials
+        made = {
+            "operator": make(roles.OPERATOR, provision.OPERATOR_ID),
+            "provisioner": make(roles.PROVISIONER, provision.PROVISIONER_ID),
+            "anchor": make(roles.ANCHOR, processes.ANCHOR_ID, file="anchor"),
+            "gateway": make(roles.GATEWAY, processes.GATEWAY_ID, file="gateway"),
+        }
+        for node in self.wish.node_names():
+            self.files.node_key(node)
+            made[f"runtime-{node}"] = make(roles.RUNTIME, node, file=f"runtime-{node}")
+        return made
+
+    async def start(self, say: Callable[[str], None]) -> None:
+        """Start everything and return when all of it is ready. Raises Stop."""
+        credentials = self.credentials()
+        if not self.password_file.exists():
+            provision.write_secret(self.password_file, secrets.token_urlsafe(18))
+        (self.wish.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+        if self.wish.nats_url is None:
+            say("starting NATS")
+            await self._start_nats()
+        say("preparing streams")
+        await self._provision(credentials["provisioner"])
+        say("starting Anchor, gateway and nodes")
+        started = processes.Launch(self, credentials)
+        for program in started.programs():
+            self.stack.start(program)
+        say("waiting until all of it is ready")
+        await self._until_ready(credentials["operator"], started.port_file)
+        self._ready = True
+        self._publish()
+
+    async def stop(self) -> None:
+        """Stop what uses others before what others use."""
+        nodes = [f"runtime-{node}" for node in self.wish.node_names()]
+        self._ready = False
+        self.stack_file.unlink(missing_ok=True)
+        await self.stack.stop(nodes, ["gateway"], ["anchor"], ["nats-server"])
+
+    def program(self, name: str, **options: Any) -> Program:
+        """A program of this network, with its folder and log."""
+        return Program(name=name, folder=self.wish.folder, log=self.wish.folder / "logs" / f"{name}.log", **options)
+
+    async def _start_nats(self) -> None:
+        server = EmbeddedServer(self.files)
+        opened = asyncio.Event()
+        if server.port_is_taken():
+            server.forget_port()
+
+        async def listening(pid: int) -> None:
+            self.nats_url = await server.listening(pid)
+            opened.set()
+
+        self.stack.start(self.program("nats-server", command=server.command, environment=dict, listening=listening))
+        await opened.wait()
+
+    async def _provision(self, credentials: Path) -> None:
+        async with self._connected(credentials, provision.PROVISIONER_ID) as connection:
+            await provision.provision_streams(connection)
+
+    @asynccontextmanager
+    async def _connected(self, credentials: Path, identity: str) -> AsyncGenerator[bus.Bus]:
+        inbox = subjects.manage_inbox(identity)
+        if identity == provision.OPERATOR_ID:
+            # People use this one with their own tools, whose inboxes have the default prefix.
+            inbox = subjects.INBOX_DEFAULT
+        try:
+            connection = await bus.connect(
+                self.nats_url, bus.FileCredentials(credentials), identity=identity, inbox=inbox
+            )
+        except Unavailable as error:
+            raise Stop(Exit.UNAVAILABLE, "NATS cannot be used", str(error)) from error
+        try:
+            yield connection
+        finally:
+            await connection.drain()
+
+    async def _until_ready(self, credentials: Path, port_file: Path) -> None:
+        """All services answer by name, and the gateway says that it is ready."""
+        wanted = {"anchor": ("anchor", processes.ANCHOR_ID), "gateway": ("gateway", processes.GATEWAY_ID)}
+        wanted |= {f"runtime-{node}": ("runtime", node) for node in self.wish.node_names()}
+        missing = sorted(wanted)
+        try:
+            async with asyncio.timeout(START_S), self._connected(credentials, provision.OPERATOR_ID) as connection:
+                self.url = await processes.learned_url(port_file)
+                while missing:
+                    missing = await processes.missing(connection, wanted)
+                    await asyncio.sleep(_POLL_S)
+                await processes.gateway_ready(self.url)
+        except TimeoutError:
+            name = missing[0] if self.url and missing else "gateway"
+            log = self.wish.folder / "logs" / f"{name}.log"
+            detail = f"{name} does not answer. The end of {log}:\n{tail_of(log)}"
+            raise Stop(Exit.UNAVAILABLE, f"the network is not ready after {START_S:.0f} s", detail) from None
+
+    def _publish(self) -> None:
+        if self._ready:
+            provision.write_secret(self.stack_file, msgspec.json.format(msgspec.json.encode(self.described())).decode())
+
+    def described(self) -> dict[str, Any]:
+        """What `stack.json` holds."""
+
+        def pids(name: str) -> list[int]:
+            pid = self.stack.pid(name)
+            return [] if pid is None else [pid]
+
+        nodes = self.wish.node_names()
+        return {
+            "v": 1,
+            "version": version("mmn"),
+            "gateway": {"url": self.url},
+            "nats": {"url": self.nats_url},
+            "credentials": {name: str(path) for name, path in self.credentials().items()},
+            "admin": {"user": processes.ADMIN, "password_file": str(self.password_file)},
+            "nodes": nodes,
+            "pids": {
+                "mmn": [os.getpid()],
+                "nats-server": pids("nats-server"),
+                "anchor": pids("anchor"),
+                "gateway": pids("gateway"),
+                "runtime": {node: self.stack.pid(f"runtime-{node}") for node in nodes},
+            },
+        }
+
+
+def server_configuration(wish: Wish, *, host: str, port: int) -> str:
+    """The configuration of a server that knows this network's keys; makes those that are missing. Raises Stop."""
+    with _alone(wish.folder):
+        files = provision.NetworkFiles(wish.folder)
+        for node in wish.node_names():
+            files.node_key(node)
+        return files.write_server_config(host=host, port=port, ports_dir=files.nats_dir).read_text()
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Hold the folder for this process. Raises Stop when another network runs in it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (folder / "lock").open("a+")
+    except OSError as error:
+        raise Stop(Exit.BAD_INPUT, "the state directory cannot be used", f"{folder}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            owner = file.read().strip()
+            told = f"process {owner}" if owner else "another process"
+            hint = f"{told} runs a network in {folder}; stop it first, or name another folder by --dir"
+            raise Stop(Exit.BAD_INPUT, "already running", hint) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@asynccontextmanager
+async def running(
+    wish: Wish, *, say: Callable[[str], None], progress: Callable[[str], None] | None = None
+) -> AsyncGenerator[LocalNetwork]:
+    """A network that is ready. It is stopped in order at the end, whatever the end is.
+
+    `say` prints what happens to processes, `progress` the steps of the start. Leave by
+    `network.stack.during(...)`, which raises Ended on SIGINT, SIGTERM and hopeless programs.
+    """
+    with _alone(wish.folder):
+        (wish.folder / STACK_FILE).unlink(missing_ok=True)
+        try:
+            async with asyncio.TaskGroup() as group:
+                stack = Stack(group, say=say)
+                stack.obey_signals()
+                network = LocalNetwork(wish, stack)
+                try:
+                    await stack.during(network.start(progress or say))
+                    yield network
+                finally:
+                    await network.stop()
+        except BaseExceptionGroup as error:
+            raise sole(error) from error

@@ -1,0 +1,142 @@
+"""The service processes of a network on this machine: their command lines, environments and signs of life."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+import nats.errors
+
+from contracts import subjects
+from contracts.bus import Bus
+from gateway.cli.stack import Program
+
+if TYPE_CHECKING:
+    from gateway.cli.local import LocalNetwork
+
+ANCHOR_ID = "anchor1"
+GATEWAY_ID = "gateway1"
+HOST = "127.0.0.1"
+ADMIN = "admin"
+_POLL_S = 0.05
+_PING_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start the services of a network."""
+
+    network: LocalNetwork
+    credentials: Mapping[str, Path]
+
+    @property
+    def port_file(self) -> Path:
+        """Where the gateway writes its URL once it listens."""
+        return self.network.wish.folder / "gateway" / "url"
+
+    def programs(self) -> Iterable[Program]:
+        """Anchor, gateway and every node's runtime."""
+        wish = self.network.wish
+        self.port_file.parent.mkdir(mode=0o700, exist_ok=True)
+        self.port_file.unlink(missing_ok=True)
+        yield self._service("anchor", "anchor", self._anchor)
+        yield self._service("gateway", "gateway", self._gateway)
+        for node in wish.node_names():
+            (wish.folder / "runtime" / node).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+            def environment(node: str = node) -> dict[str, str]:
+                return self._runtime(node)
+
+            yield self._service(f"runtime-{node}", "runtime", environment)
+
+    def _service(self, name: str, module: str, environment: Callable[[], dict[str, str]]) -> Program:
+        # -P: a folder of the user's that is called like one of our packages must not be imported.
+        return self.network.program(
+            name, command=lambda: [sys.executable, "-P", "-m", module], environment=environment, grace=15.0
+        )
+
+    def _anchor(self) -> dict[str, str]:
+        return {
+            "MMN_ANCHOR_ID": ANCHOR_ID,
+            "MMN_ANCHOR_NATS_URL": self.network.nats_url,
+            "MMN_ANCHOR_NATS_CREDS": str(self.credentials["anchor"]),
+        }
+
+    def _gateway(self) -> dict[str, str]:
+        network = self.network
+        # Started again, it keeps the port that people know by then.
+        port = urlsplit(network.url).port if network.url else network.wish.port
+        return {
+            "MMN_GATEWAY_ID": GATEWAY_ID,
+            "MMN_GATEWAY_NATS_URL": network.nats_url,
+            "MMN_GATEWAY_NATS_CREDS": str(self.credentials["gateway"]),
+            "MMN_GATEWAY_STATE_DIR": str(self.port_file.parent),
+            "MMN_GATEWAY_HOST": HOST,
+            "MMN_GATEWAY_PORT": str(port),
+            "MMN_GATEWAY_PORT_FILE": str(self.port_file),
+            "MMN_GATEWAY_ADMIN_USER": ADMIN,
+            "MMN_GATEWAY_ADMIN_PASSWORD_FILE": str(network.password_file),
+        }
+
+    def _runtime(self, node: str) -> dict[str, str]:
+        network = self.network
+        return {
+            "MMN_RUNTIME_NODE": node,
+            "MMN_RUNTIME_LABELS": msgspec.json.encode(network.wish.node_labels(node)).decode(),
+            "MMN_RUNTIME_NATS_URL": network.nats_url,
+            "MMN_RUNTIME_NATS_CREDS": str(self.credentials[f"runtime-{node}"]),
+            "MMN_RUNTIME_SIGNING_KEY": str(network.files.node_key(node)),
+            "MMN_RUNTIME_MEASURE_ACCOUNT": network.files.account_key("MEASURE"),
+            "MMN_RUNTIME_STATE_DIR": str(network.wish.folder / "runtime" / node),
+        }
+
+
+async def learned_url(port_file: Path) -> str:
+    """Wait until the gateway has told its URL."""
+    while True:
+        if url := _text(port_file):
+            return url
+        await asyncio.sleep(_POLL_S)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+async def missing(bus: Bus, wanted: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Which of these services, given as micro service name and id, do not answer `$SRV.PING` now."""
+
+    async def ask(name: str, instance: str) -> bool:
+        try:
+            await bus.nc.request(subjects.service("PING", name, instance), b"", timeout=_PING_S)
+        except (nats.errors.Error, TimeoutError):
+            return False
+        return True
+
+    async with asyncio.TaskGroup() as group:
+        asked = {name: group.create_task(ask(*who)) for name, who in wanted.items()}
+    return sorted(name for name, task in asked.items() if not task.result())
+
+
+async def gateway_ready(url: str) -> None:
+    """Wait until the gateway says that it is ready."""
+    async with aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(f"{url}/api/v1/status") as answer:
+                    if answer.status == 200 and (await answer.json()).get("ready", True):
+                        return
+            except (aiohttp.ClientError, ValueError):
+                # Not listening yet; the caller has the deadline.
+                pass
+            await asyncio.sleep(_POLL_S)

@@ -1,0 +1,50 @@
+"""What the command line takes from the environment, and what it hands to the processes it starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "HOME", "XDG_CACHE_HOME")
+KEPT_PREFIXES = ("PYTHON", "UV_", "MMN_ANCHOR_", "MMN_GATEWAY_", "MMN_RUNTIME_")
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Where things are.
+
+    `url` is the gateway to talk to (MMN_URL); None: the last login, else the network of `state`.
+    `state` is the folder of the network on this machine and of the logins (MMN_STATE).
+    """
+
+    url: str | None
+    state: Path
+
+
+def load(env: Mapping[str, str] = os.environ) -> Settings:
+    """Read MMN_URL and MMN_STATE; the rest has defaults after the XDG base directories."""
+    base = Path(env.get("XDG_STATE_HOME") or Path(env.get("HOME") or "~").expanduser() / ".local" / "state")
+    state = env.get("MMN_STATE")
+    return Settings(url=env.get("MMN_URL") or None, state=Path(state).expanduser() if state else base / "mmn")
+
+
+def child_environment(own: Mapping[str, str], env: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a child: what every program needs, services' settings, and `own`.
+
+    Nothing else is inherited, so a secret in the caller's shell does not reach a measurement.
+    """
+    kept = {name: value for name, value in env.items() if name in KEPT or (name.startswith(KEPT_PREFIXES))}
+    return kept | {"PYTHONUNBUFFERED": "1"} | dict(own)
+
+
+def scripts() -> Path:
+    """The folder of this Python's own programs, where packages put theirs."""
+    return Path(sys.executable).parent
+
+
+def search_path(env: Mapping[str, str] = os.environ) -> str:
+    """Where to look for programs: beside this Python first."""
+    return os.pathsep.join([str(scripts()), env.get("PATH", os.defpath)])

@@ -1,0 +1,116 @@
+"""`mmn up` and `mmn server-config`: a network on this machine that runs until it is told to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from contracts.errors import InvalidField
+from contracts.functions import check_labels
+from gateway.cli import render, runner, settings, values
+from gateway.cli.exits import Exit, Stop
+from gateway.cli.local import LocalNetwork, Wish, running, server_configuration
+from gateway.cli.stack import Ended
+
+Dir = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir", help="Where keys and data are kept. Default: MMN_STATE, else ~/.local/state/mmn.", show_default=False
+    ),
+]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The gateway's port; 0 takes any free one.")]
+Nodes = Annotated[int, typer.Option("--nodes", min=0, max=64, help="How many nodes: n1, n2 ...")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="K=V", help="A label for every node, besides site=local1 ...", show_default=False),
+]
+
+
+def up(
+    folder: Dir = None,
+    port: Port = 8080,
+    nodes: Nodes = 1,
+    label: Labels = None,
+    nats_url: Annotated[
+        str | None,
+        typer.Option(
+            "--nats-url",
+            help="Use this NATS server, started with what `mmn server-config` prints, instead of an own one.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Run a whole network on this machine until Ctrl-C: NATS, Anchor, gateway and nodes.
+
+    Keys, credentials and data stay in one folder, so the same network comes back the next time.
+    A process that dies is started again. The file stack.json in the folder tells where everything is.
+
+    Examples:
+        mmn up
+        mmn up --nodes 3 --label asn=64500
+        mmn up --dir /tmp/net --port 0
+    """
+    wish = Wish(folder=state_folder(folder), port=port, nodes=nodes, labels=labels(label or []), nats_url=nats_url)
+    runner.run(_up(wish))
+
+
+async def _up(wish: Wish) -> None:
+    console = render.stderr()
+
+    def say(line: str) -> None:
+        console.print(f"[dim]mmn:[/] {escape(line)}")
+
+    try:
+        async with running(wish, say=say) as network:
+            greet(network, say)
+            await network.stack.forever()
+    except Ended as ended:
+        if ended.why is not None:
+            raise ended.why from None
+        say("stopped")
+
+
+def greet(network: LocalNetwork, say: Callable[[str], None]) -> None:
+    """Tell where the network is and how to use it."""
+    wish = network.wish
+    nodes = ", ".join(wish.node_names()) or "none"
+    say(f"the network is ready: {network.url} (nodes: {nodes})")
+    say(f"user admin, password in {network.password_file}")
+    say(f"NATS: {network.nats_url}, credentials in {wish.folder / 'creds'}")
+    if wish.folder != settings.load().state:
+        say(f"to use it from another terminal: export MMN_STATE={wish.folder}")
+    say("stop it by Ctrl-C")
+
+
+def server_config(
+    folder: Dir = None,
+    nodes: Nodes = 1,
+    host: Annotated[str, typer.Option("--host", help="The address the server listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=-1, max=65535, help="The port it listens on.")] = 4222,
+) -> None:
+    """Print the configuration of a NATS server for a network's keys.
+
+    Start a server with it, then `mmn up --nats-url nats://HOST:PORT` with the same folder and no more nodes.
+
+    Examples:
+        mmn server-config --dir net > server.conf && nats-server -c server.conf
+    """
+    wish = Wish(folder=state_folder(folder), nodes=nodes)
+    print(server_configuration(wish, host=host, port=port), end="")
+
+
+def state_folder(folder: Path | None) -> Path:
+    """The folder to use, absolute."""
+    return (folder or settings.load().state).expanduser().resolve()
+
+
+def labels(words: list[str]) -> dict[str, str]:
+    """Labels written `k=v`. Raises Stop."""
+    try:
+        return check_labels(values.pairs(words, what="a label"))
+    except InvalidField as error:
+        raise Stop(Exit.BAD_INPUT, "wrong input", error.message) from error

@@ -1,0 +1,1 @@
+"""The live feed: what the streams carry, fanned out to WebSockets in batches."""

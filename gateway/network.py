@@ -1,0 +1,309 @@
+"""The only module of the gateway that talks NATS: submit, deployments, bundles, users, streams.
+
+Two buckets and two streams are followed all the time and kept in memory, so that a page view
+asks nobody. Writes are compare-and-set on what the bucket holds at that moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+import nats.errors
+import structlog
+from msgspec import Struct
+from nats.js.errors import APIError, NotFoundError, ObjectNotFoundError
+
+from contracts import clock, codec, service, streams, subjects
+from contracts.bus import Bus
+from contracts.errors import MmnError, Refused, Unavailable
+from contracts.functions import Deployment
+from contracts.jobs import HEADER_CLIENT, JobReceipt, JobRequest
+from contracts.modules import Announcement, Card, Health
+from contracts.pull import Delivery
+from contracts.tail import CaughtUp, Entry, Start, StreamStatus, Tail, Watch, stream_status
+from gateway.registry import Module, Registry
+from gateway.security.roles import Role
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T", bound=Struct)
+SUBMIT_WITHIN_S = 10.0
+OBJECT_WITHIN_S = 60.0
+_TRIES = 8
+_MAX_VALUE_BYTES = 1024 * 1024
+_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+
+
+class User(Struct, frozen=True, kw_only=True):
+    """A value in bucket `users`. `password` is an argon2 hash."""
+
+    name: str
+    role: Role
+    password: str
+    created: str
+
+
+class Record(NamedTuple):
+    """One message of a stream. `incarnation` changes when the stream was made anew."""
+
+    incarnation: str
+    sequence: int
+    subject: str
+    data: bytes
+    media: str
+
+
+def _record(item: Delivery, incarnation: str) -> Record:
+    try:
+        media = codec.content_type(item.headers)
+    except Refused:
+        # Read as the default: it then fits or is reported as unreadable.
+        media = codec.JSON
+    return Record(incarnation, item.stream_sequence, item.subject, item.data, media)
+
+
+@contextmanager
+def _asking(what: str) -> Generator[None]:
+    """Turn the many ways in which NATS does not answer into Unavailable."""
+    try:
+        yield
+    except nats.errors.NoRespondersError as error:
+        raise Unavailable(f"{what}: nobody answers") from error
+    except (nats.errors.Error, TimeoutError) as error:
+        raise Unavailable(f"{what}: {str(error) or type(error).__name__}") from error
+
+
+class _Held(dict[str, tuple[T, int]]):
+    """The values of one bucket in memory, each with its revision; an older one never replaces a newer."""
+
+    def __init__(self, bucket: str, kind: type[T]) -> None:
+        super().__init__()
+        self.bucket = bucket
+        self.kind = kind
+        self.complete = asyncio.Event()
+
+    def take(self, entry: Entry) -> None:
+        """Keep an entry that came from the bucket."""
+        if entry.key in self and self[entry.key][1] >= entry.revision:
+            return
+        if entry.value is None:
+            self.pop(entry.key, None)
+            return
+        try:
+            self[entry.key] = (codec.decode(entry.value, self.kind, limit=_MAX_VALUE_BYTES), entry.revision)
+        except Refused as error:
+            log.warning("unreadable entry", bucket=self.bucket, key=entry.key, reason=error.message)
+
+    def values_by_key(self) -> list[T]:
+        return [self[key][0] for key in sorted(self)]
+
+
+class Network:
+    """One gateway's view of the network, and what it may ask of it."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self.registry = Registry()
+        self._deployments = _Held(streams.BUCKET_FUNCTIONS, Deployment)
+        self._users = _Held(streams.BUCKET_USERS, User)
+
+    @property
+    def connected(self) -> bool:
+        return self._bus.nc.is_connected
+
+    @property
+    def ready(self) -> bool:
+        """Whether deployments and users are known, so that answers are not half empty."""
+        return self._deployments.complete.is_set() and self._users.complete.is_set()
+
+    async def run(self) -> None:
+        """Follow what is kept in memory, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hold(self._deployments))
+            group.create_task(self._hold(self._users))
+            group.create_task(self._announcements())
+            group.create_task(self._heartbeats())
+
+    async def until_ready(self, *, within: float) -> bool:
+        """Wait until deployments and users are known; False when that takes too long."""
+        try:
+            async with asyncio.timeout(within):
+                await self._deployments.complete.wait()
+                await self._users.complete.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # --- jobs ---------------------------------------------------------------------------------------------
+
+    async def submit(self, request: JobRequest, *, client: str) -> JobReceipt:
+        """Hand a job to an Anchor. Raises Refused as the Anchor does, Unavailable when there is none."""
+        headers = {codec.HEADER: codec.MSGPACK, HEADER_CLIENT: client}
+        try:
+            reply = await self._bus.nc.request(
+                subjects.SUBMIT, codec.encode(request), timeout=SUBMIT_WITHIN_S, headers=headers
+            )
+        except nats.errors.NoRespondersError as error:
+            raise Unavailable("no Anchor is running; try again later") from error
+        except (nats.errors.Error, TimeoutError) as error:
+            raise Unavailable("the Anchor did not answer in time; the job may have been accepted") from error
+        service.raise_refusal(reply.headers)
+        return codec.decode(reply.data, JobReceipt, codec.content_type(reply.headers), at="receipt")
+
+    # --- functions ----------------------------------------------------------------------------------------
+
+    def deployments(self) -> list[Deployment]:
+        """Every deployment, by name."""
+        return self._deployments.values_by_key()
+
+    def deployment(self, name: str) -> Deployment:
+        """One deployment. Raises Refused (404)."""
+        found = self._deployments.get(name)
+        if found is None:
+            raise Refused(404, "no-such-function", f"there is no function {name[:63]!r}")
+        return found[0]
+
+    async def change_deployment(
+        self, name: str, change: Callable[[Deployment | None], Deployment]
+    ) -> tuple[Deployment, bool]:
+        """Replace a deployment by what `change` makes of it, as often as others come between.
+
+        `change` may raise Refused. Returns the deployment and whether anything was written.
+        """
+        return await self._change(self._deployments, name, change)
+
+    # --- bundles ------------------------------------------------------------------------------------------
+
+    async def store_bundle(self, digest: str, data: bytes) -> None:
+        """Put a wheel into the object store under its digest, unless it is there whole."""
+        with _asking("the bundle store cannot be written"):
+            async with asyncio.timeout(OBJECT_WITHIN_S):
+                store = await self._bus.js.object_store(streams.OBJECTS_BUNDLES)
+                try:
+                    found = await store.get_info(digest)
+                except ObjectNotFoundError:
+                    found = None
+                if found is None or found.size != len(data):
+                    await store.put(digest, data)
+
+    # --- users --------------------------------------------------------------------------------------------
+
+    def users(self) -> list[User]:
+        """Every user, by name."""
+        return self._users.values_by_key()
+
+    def user(self, name: str) -> User | None:
+        """One user, or None. Raises Unavailable while users are not known yet."""
+        if not self._users.complete.is_set():
+            raise Unavailable("the gateway is starting; try again in a moment")
+        found = self._users.get(name)
+        return found[0] if found else None
+
+    async def change_user(self, name: str, change: Callable[[User | None], User]) -> tuple[User, bool]:
+        """Replace a user by what `change` makes of it."""
+        return await self._change(self._users, name, change)
+
+    async def delete_user(self, name: str) -> None:
+        """Remove a user. Tokens that were issued before stay valid until they expire."""
+        with _asking("the user cannot be deleted"):
+            ack = await self._bus.js.publish(f"$KV.{self._users.bucket}.{name}", headers={"KV-Operation": "DEL"})
+        self._users.take(Entry(name, None, ack.seq))
+
+    # --- streams ------------------------------------------------------------------------------------------
+
+    async def status(self, stream: str) -> StreamStatus:
+        """A stream's incarnation and bounds. Raises Unavailable."""
+        return await stream_status(self._bus, stream)
+
+    async def follow(
+        self, stream: str, *, start: Start, subject: str | None = None, mark: bool = False
+    ) -> AsyncGenerator[Record | CaughtUp]:
+        """Records of a stream from `start` on, for ever; one CaughtUp among them with `mark`."""
+        tail = Tail(self._bus, stream, subject=subject, start=start, mark=mark)
+        async for item in tail:
+            yield item if isinstance(item, CaughtUp) else _record(item, tail.incarnation)
+
+    # --- inside -------------------------------------------------------------------------------------------
+
+    async def _hold(self, held: _Held[Any]) -> None:
+        async for item in Watch(self._bus, held.bucket):
+            if isinstance(item, CaughtUp):
+                held.complete.set()
+            else:
+                held.take(item)
+
+    async def _current(self, held: _Held[T], key: str) -> tuple[T | None, int]:
+        subject = f"$KV.{held.bucket}.{key}"
+        with _asking(f"bucket {held.bucket} cannot be read"):
+            try:
+                found = await self._bus.js.get_last_msg(f"KV_{held.bucket}", subject, direct=True)
+            except NotFoundError:
+                return None, 0
+        revision = found.seq or 0
+        if (found.headers or {}).get("KV-Operation") in {"DEL", "PURGE"} or not found.data:
+            return None, revision
+        return codec.decode(found.data, held.kind, limit=_MAX_VALUE_BYTES, at=key), revision
+
+    async def _change(self, held: _Held[T], key: str, change: Callable[[T | None], T]) -> tuple[T, bool]:
+        subjects.token(key)
+        for _ in range(_TRIES):
+            before, revision = await self._current(held, key)
+            after = change(before)
+            if after == before:
+                return after, False
+            try:
+                with _asking(f"bucket {held.bucket} cannot be written"):
+                    headers = {_EXPECTED: str(revision)}
+                    data = codec.encode(after, codec.JSON)
+                    ack = await self._bus.js.publish(f"$KV.{held.bucket}.{key}", data, headers=headers)
+            except Unavailable as error:
+                cause = error.__cause__
+                if isinstance(cause, APIError) and cause.err_code == streams.ERROR_WRONG_LAST_SEQUENCE:
+                    continue
+                raise
+            # The watch brings it too, but the caller may read before that.
+            held[key] = (after, ack.seq)
+            return after, True
+        raise Refused(409, "conflict", f"{key} is being changed by others; try again")
+
+    async def _announcements(self) -> None:
+        async for record, at_ns in self._timed(streams.MODULES, "all"):
+            node = record.subject.split(".")[2]
+            try:
+                announcement = codec.decode(record.data, Announcement, record.media)
+            except MmnError as error:
+                log.warning("unreadable announcement", node=node, reason=str(error))
+                continue
+            self.registry.announced(node, announcement, at_ns)
+
+    async def _heartbeats(self) -> None:
+        async for record, at_ns in self._timed(streams.HEALTH, "last-per-subject"):
+            instance = record.subject.rpartition(".")[2]
+            try:
+                health = codec.decode(record.data, Health, record.media)
+            except MmnError as error:
+                log.debug("unreadable heartbeat", instance=instance, reason=str(error))
+                continue
+            self.registry.beat(instance, health, at_ns)
+
+    async def _timed(self, stream: str, start: Start) -> AsyncGenerator[tuple[Record, int]]:
+        """Records with their time on the monotonic clock, by which the age of kept ones is judged."""
+        live = False
+        async for item in Tail(self._bus, stream, start=start, mark=True):
+            if isinstance(item, CaughtUp):
+                live = True
+                continue
+            # What arrives live is as old as nothing, whatever the server's clock says.
+            age = 0 if live else max(0, clock.wall_ns() - item.at_ns)
+            yield _record(item, ""), clock.monotonic_ns() - age
+
+    def modules(self, *, function: str | None = None) -> list[Module]:
+        """Everyone who is up or has not been down for long."""
+        return self.registry.modules(clock.monotonic_ns(), function=function)
+
+    def card(self, function: str, version: str) -> Card | None:
+        """What a ready worker of this version said of itself."""
+        return self.registry.card(function, version)

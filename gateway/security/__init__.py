@@ -1,0 +1,1 @@
+"""Who may do what: passwords, access tokens, and the one table of rights."""

@@ -1,0 +1,56 @@
+"""Roles, and the one table that says which role each route needs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+API = "/api/v1"
+
+
+class Role(StrEnum):
+    """Each may do all that the ones before it may."""
+
+    VIEWER = "viewer"
+    """Reads everything but passwords."""
+    OPERATOR = "operator"
+    """Submits jobs; switches and scales functions."""
+    DEPLOYER = "deployer"
+    """Uploads bundles."""
+    ADMIN = "admin"
+    """Manages users."""
+
+    def covers(self, needed: Role) -> bool:
+        """Say whether this role may do what `needed` may."""
+        order = list(Role)
+        return order.index(self) >= order.index(needed)
+
+
+OPEN = None
+"""Needs no token."""
+
+RIGHTS: dict[tuple[str, str], Role | None] = {
+    ("GET", "/"): OPEN,
+    ("GET", "/schema"): OPEN,
+    ("GET", "/schema/{path}"): OPEN,
+    ("GET", "/schema/openapi.json"): OPEN,
+    ("GET", f"{API}/status"): OPEN,
+    ("POST", f"{API}/auth/token"): OPEN,
+    ("WEBSOCKET", f"{API}/feed"): Role.VIEWER,
+    ("GET", f"{API}/bundles"): Role.VIEWER,
+    ("POST", f"{API}/bundles"): Role.DEPLOYER,
+    ("GET", f"{API}/functions"): Role.VIEWER,
+    ("GET", f"{API}/functions/{{name}}"): Role.VIEWER,
+    ("POST", f"{API}/functions/{{name}}/enable"): Role.OPERATOR,
+    ("POST", f"{API}/functions/{{name}}/disable"): Role.OPERATOR,
+    ("POST", f"{API}/functions/{{name}}/scale"): Role.OPERATOR,
+    ("GET", f"{API}/jobs"): Role.VIEWER,
+    ("POST", f"{API}/jobs"): Role.OPERATOR,
+    ("GET", f"{API}/jobs/{{job}}"): Role.VIEWER,
+    ("GET", f"{API}/jobs/{{job}}/result"): Role.VIEWER,
+    ("GET", f"{API}/results"): Role.VIEWER,
+    ("GET", f"{API}/modules"): Role.VIEWER,
+    ("GET", f"{API}/users"): Role.ADMIN,
+    ("PUT", f"{API}/users/{{name}}"): Role.ADMIN,
+    ("DELETE", f"{API}/users/{{name}}"): Role.ADMIN,
+}
+"""Method and path template to the least role. What is not here is refused."""

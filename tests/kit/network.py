@@ -1,0 +1,225 @@
+"""A whole network by `mmn up`, as a person starts it, for tests that look at it from outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import pytest
+
+from tests.kit.eventually import eventually_sync
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 90.0
+STOP_S = 45.0
+MMN = (sys.executable, "-P", "-m", "gateway.cli")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """What it printed on standard output."""
+        assert self.code == 0, self
+        return json.loads(self.out)
+
+
+class ApiClient(httpx.Client):
+    """The gateway's API as the admin; the password is shown again when the token has ended."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        super().__init__(base_url=f"{url}/api/v1", timeout=30.0, trust_env=False)
+        self.password = password
+        self.user = user
+        self.log_in()
+
+    def log_in(self) -> None:
+        told = self.post("/auth/token", auth=(self.user, self.password))
+        assert told.status_code == 200, told.text
+        self.headers["Authorization"] = f"Bearer {told.json()['access_token']}"
+
+
+class RunningNetwork:
+    """`mmn up` as a process. `stack()` reads stack.json anew, since pids change after restarts."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.console = folder.with_name(f"{folder.name}-console.log")
+        self._options = options
+        self._api: ApiClient | None = None
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.console.open("ab") as console:
+            process = subprocess.Popen(
+                [*MMN, "up", "--dir", str(self.folder), "--port", "0", *self._options],
+                env=environment(self.folder),
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+
+        stack = self.folder / "stack.json"
+        try:
+            eventually_sync(lambda: stack.exists() or process.poll() is not None, within=START_S)
+            assert process.poll() is None, f"mmn up ended: {self.console.read_text()}"
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        return process
+
+    def stack(self) -> dict[str, Any]:
+        """What stack.json tells now."""
+        told: dict[str, Any] = json.loads((self.folder / "stack.json").read_text())
+        return told
+
+    @property
+    def url(self) -> str:
+        """The gateway's URL."""
+        return str(self.stack()["gateway"]["url"])
+
+    @property
+    def api(self) -> ApiClient:
+        """A client of the gateway's API, logged in."""
+        if self._api is None:
+            told = self.stack()
+            password = Path(told["admin"]["password_file"]).read_text().strip()
+            self._api = ApiClient(told["gateway"]["url"], told["admin"]["user"], password)
+        return self._api
+
+    def pid(self, role: str, node: str | None = None) -> int | None:
+        """The pid of a process now; None while it is down."""
+        told = self.stack()["pids"][role]
+        if node is not None:
+            pid: int | None = told[node]
+            return pid
+        return int(told[0]) if told else None
+
+    def mmn(self, *arguments: str, text: str | None = None, within: float = 60.0) -> Ran:
+        """Run one command line against this network."""
+        return mmn(*arguments, state=self.folder, text=text, within=within)
+
+    def kill(self, role: str, node: str | None = None) -> int:
+        """SIGKILL one process; returns the pid it had."""
+        pid = self.pid(role, node)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def stop(self) -> int:
+        """SIGTERM, as a service manager stops it. Returns the exit code."""
+        if self._api is not None:
+            self._api.close()
+            self._api = None
+        self.process.terminate()
+        return self.process.wait(STOP_S)
+
+    def start_again(self) -> None:
+        """Start it on the same folder, after it was stopped."""
+        assert self.process.poll() is not None
+        self.process = self._start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        try:
+            if self.process.poll() is None:
+                self.stop()
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            if self._api is not None:
+                self._api.close()
+
+
+def environment(state: Path) -> dict[str, str]:
+    """The environment of a command under test: this machine's, with a state directory of its own."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MMN_")}
+    return inherited | {"MMN_STATE": str(state), "COLUMNS": "200", "NO_COLOR": "1"}
+
+
+def mmn(
+    *arguments: str,
+    state: Path,
+    text: str | None = None,
+    within: float = 60.0,
+    through: Sequence[str] = (),
+    **env: str,
+) -> Ran:
+    """Run one `mmn` command line to its end; `through` is a command that runs it, such as setpriv."""
+    done = subprocess.run(
+        [*through, *MMN, *arguments],
+        env=environment(state) | env,
+        input=text if text is not None else "",
+        capture_output=True,
+        text=True,
+        timeout=within,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def processes_of(folder: Path) -> dict[int, str]:
+    """Every process that was started for a state directory: it is named in its command, environment or folder."""
+    needle = os.fsencode(folder)
+    found: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes()
+            if not command:
+                continue  # a zombie holds nothing any more
+            traces = command + (entry / "environ").read_bytes() + os.fsencode((entry / "cwd").readlink())
+        except OSError:
+            continue
+        if needle in traces:
+            found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
+def wait_until_gone(folder: Path, *, within: float = 10.0) -> None:
+    """Wait until no process of a state directory is left."""
+    eventually_sync(lambda: not processes_of(folder), within=within)
+
+
+def finished(api: ApiClient, job: str, *, within: float = 30.0) -> dict[str, Any]:
+    """Wait for a job's result through the API."""
+    told = api.get(f"/jobs/{job}/result", params={"wait": within})
+    assert told.status_code == 200, told.text
+    result: dict[str, Any] = told.json()
+    return result
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork]:
+    """One network with two nodes for the whole run. Tests may deploy and run, never kill or stop."""
+    with RunningNetwork(tmp_path_factory.mktemp("network") / "net", "--nodes", "2") as running:
+        for name in ("echo", "latency-ping"):
+            deployed = running.mmn("deploy", str(ROOT / "functions" / name))
+            assert deployed.code == 0, deployed
+        yield running
+
+
+@pytest.fixture
+def own_network(tmp_path: Path) -> Iterator[RunningNetwork]:
+    """A network with one node and the function echo, to be killed and stopped as a test likes."""
+    with RunningNetwork(tmp_path / "net", "--nodes", "1") as running:
+        deployed = running.mmn("deploy", str(ROOT / "functions" / "echo"))
+        assert deployed.code == 0, deployed
+        yield running

@@ -1,0 +1,156 @@
+"""A gateway without a network: the real parts around a stand-in for NATS."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+
+import msgspec
+from argon2 import PasswordHasher
+
+from contracts import codec
+from contracts.errors import Refused, Unavailable
+from contracts.functions import Deployment
+from contracts.jobs import JobReceipt, JobRequest
+from contracts.modules import Card
+from contracts.tail import CaughtUp, Start, StreamStatus
+from gateway.index import Index
+from gateway.network import Network, Record, User
+from gateway.parts import Parts
+from gateway.registry import Module, Registry
+from gateway.security.passwords import Passwords
+from gateway.security.roles import Role
+from gateway.security.tokens import Tokens
+from gateway.settings import Settings
+
+NOW = "2030-01-01T00:00:00.000000Z"
+PASSWORD = "correct horse"
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+def status_of(*, first: int = 1, last: int = 0, created: str = "one") -> StreamStatus:
+    text = msgspec.json.encode({"created": created, "state": {"first_seq": first, "last_seq": last}})
+    return msgspec.json.decode(text, type=StreamStatus)
+
+
+def record(sequence: int, subject: str, value: object, *, incarnation: str = "one", media: str = codec.JSON) -> Record:
+    return Record(incarnation, sequence, subject, codec.encode(value, media), media)
+
+
+class ListSource:
+    """Streams as lists; what is appended later arrives at those who follow."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, list[Record]] = {}
+        self.created = "one"
+        self.more = asyncio.Event()
+
+    async def status(self, stream: str) -> StreamStatus:
+        kept = self.records.get(stream, [])
+        first = kept[0].sequence if kept else 1
+        return status_of(first=first, last=kept[-1].sequence if kept else 0, created=self.created)
+
+    async def follow(
+        self, stream: str, *, start: Start, subject: str | None = None, mark: bool = False
+    ) -> AsyncGenerator[Record | CaughtUp]:
+        at = start if isinstance(start, int) else 0
+        while True:
+            for one in list(self.records.get(stream, [])):
+                if one.sequence >= at and (subject is None or fits(subject, one.subject)):
+                    at = one.sequence + 1
+                    yield one
+            if mark:
+                mark = False
+                yield CaughtUp()
+            self.more.clear()
+            await self.more.wait()
+
+    def add(self, stream: str, one: Record) -> None:
+        self.records.setdefault(stream, []).append(one)
+        self.more.set()
+
+
+def fits(pattern: str, subject: str) -> bool:
+    """Say whether a subject fits a pattern of one-token wildcards."""
+    pairs = zip(pattern.split("."), subject.split("."), strict=False)
+    return all(want in {"*", token} for want, token in pairs)
+
+
+class FakeNetwork:
+    """Answers as `Network` does, from dictionaries."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.connected = True
+        self.ready = True
+        self.known: dict[str, Deployment] = {}
+        self.people: dict[str, User] = {}
+        self.stored: dict[str, bytes] = {}
+        self.submitted: list[tuple[JobRequest, str]] = []
+        self.answer: JobReceipt | Exception = Unavailable("no Anchor is running; try again later")
+
+    def deployments(self) -> list[Deployment]:
+        return list(self.known.values())
+
+    def deployment(self, name: str) -> Deployment:
+        if name not in self.known:
+            raise Refused(404, "no-such-function", f"there is no function {name!r}")
+        return self.known[name]
+
+    async def change_deployment(
+        self, name: str, change: Callable[[Deployment | None], Deployment]
+    ) -> tuple[Deployment, bool]:
+        before = self.known.get(name)
+        self.known[name] = change(before)
+        return self.known[name], self.known[name] != before
+
+    async def store_bundle(self, digest: str, data: bytes) -> None:
+        self.stored[digest] = data
+
+    def users(self) -> list[User]:
+        return list(self.people.values())
+
+    def user(self, name: str) -> User | None:
+        return self.people.get(name)
+
+    async def change_user(self, name: str, change: Callable[[User | None], User]) -> tuple[User, bool]:
+        self.people[name] = change(self.people.get(name))
+        return self.people[name], True
+
+    async def delete_user(self, name: str) -> None:
+        del self.people[name]
+
+    async def submit(self, request: JobRequest, *, client: str) -> JobReceipt:
+        self.submitted.append((request, client))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def modules(self, *, function: str | None = None) -> list[Module]:
+        return self.registry.modules(0, function=function)
+
+    def card(self, function: str, version: str) -> Card | None:
+        return self.registry.card(function, version)
+
+
+class Plane:
+    """The parts, the fake behind them, and a user of every role."""
+
+    def __init__(self) -> None:
+        self.network = FakeNetwork()
+        hashed = QUICK.hash(PASSWORD)
+        for role in Role:
+            self.network.people[role.value] = User(name=role.value, role=role, password=hashed, created=NOW)
+        settings = Settings(nats_creds=Path("none.creds"), state_dir=Path("none"))
+        network: Network = self.network  # type: ignore[assignment]  # a stand-in for all that the routes use
+        self.parts = Parts(
+            settings,
+            network,
+            Index(None),
+            tokens=Tokens(b"k" * 32, lifetime_s=60),
+            passwords=Passwords(QUICK),
+            environment={"msgspec": "0.22.0"},
+            version="0.1.0",
+        )
+
+    def headers(self, role: Role) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.parts.tokens.issue(role.value, role)}"}

@@ -1,0 +1,253 @@
+import base64
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import httpx
+import pytest
+from litestar import Litestar
+from litestar.routes import HTTPRoute, WebSocketRoute
+
+from contracts.errors import Refused
+from contracts.functions import MAX_BUNDLE_BYTES
+from contracts.jobs import JobReceipt
+from gateway.app import MAX_BODY_BYTES, create_app
+from gateway.security.roles import API, RIGHTS, Role
+from tests.kit.wheels import build_wheel
+from tests.unit.gateway.plane import NOW, PASSWORD, Plane
+
+WHEEL = {"Content-Type": "application/octet-stream"}
+RECEIPT = JobReceipt(job="j1", function="echo", place="any", accepted=NOW, deadline=NOW, queue_depth=1)
+
+
+@pytest.fixture
+async def plane() -> AsyncGenerator[Plane]:
+    plane = Plane()
+    yield plane
+    await plane.parts.index.close()
+
+
+@pytest.fixture
+async def client(plane: Plane) -> AsyncGenerator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(plane.parts))  # type: ignore[arg-type]  # two spellings of ASGI
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        yield client
+
+
+def routes(app: Litestar) -> set[tuple[str, str]]:
+    found: set[tuple[str, str]] = set()
+    for route in app.routes:
+        path = route.path_format.rstrip("/") or "/"
+        if isinstance(route, HTTPRoute):
+            found |= {(method, path) for method in route.methods if method != "OPTIONS"}
+        elif isinstance(route, WebSocketRoute):
+            found.add(("WEBSOCKET", path))
+    return found
+
+
+async def test_the_table_of_rights_names_every_route_and_no_other(plane: Plane) -> None:
+    assert routes(create_app(plane.parts)) == set(RIGHTS)
+
+
+GUARDED = sorted((method, path) for (method, path), role in RIGHTS.items() if role and method != "WEBSOCKET")
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED, ids=[f"{method} {path}" for method, path in GUARDED])
+async def test_a_route_refuses_who_may_not(method: str, path: str, plane: Plane, client: httpx.AsyncClient) -> None:
+    path, role = path.replace("{name}", "echo").replace("{job}", "j1"), RIGHTS[method, path]
+    assert role is not None
+    nobody = await client.request(method, path)
+    assert (nobody.status_code, nobody.json()["reason"]) == (401, "not-authenticated")
+    assert nobody.headers["WWW-Authenticate"].startswith("Bearer")
+    for other in Role:
+        answer = await client.request(method, path, headers=plane.headers(other))
+        assert (answer.status_code == 403) == (not other.covers(role)), answer.text
+        if answer.status_code >= 400:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["status"] == answer.status_code
+
+
+async def test_name_and_password_buy_a_token(client: httpx.AsyncClient) -> None:
+    answer = await client.post(f"{API}/auth/token", auth=("operator", PASSWORD))
+    found = answer.json()
+    assert (answer.status_code, found["token_type"], found["expires_in"], found["role"]) == (
+        200,
+        "Bearer",
+        60,
+        "operator",
+    )
+    assert answer.headers["Cache-Control"] == "no-store"
+    headers = {"Authorization": f"Bearer {found['access_token']}"}
+    assert (await client.get(f"{API}/jobs", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("auth", [("operator", "wrong password"), ("nobody", PASSWORD)], ids=["password", "name"])
+async def test_a_wrong_name_and_a_wrong_password_look_the_same(
+    auth: tuple[str, str], client: httpx.AsyncClient
+) -> None:
+    answer = await client.post(f"{API}/auth/token", auth=auth)
+    assert (answer.status_code, answer.json()["detail"]) == (401, "the name or the password is wrong")
+
+
+async def test_state_is_open_to_everyone(client: httpx.AsyncClient) -> None:
+    found = (await client.get(f"{API}/status")).json()
+    assert (found["ready"], found["connected"], found["version"]) == (True, True, "0.1.0")
+    assert "/schema/openapi.json" in (await client.get("/")).text
+
+
+async def test_what_is_not_there_is_a_problem_too(client: httpx.AsyncClient) -> None:
+    for method, path, status in (("GET", "/nowhere", 404), ("DELETE", f"{API}/jobs", 405)):
+        answer = await client.request(method, path)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+async def test_an_upload_is_stored_and_then_wished_for(plane: Plane, client: httpx.AsyncClient) -> None:
+    headers = {**plane.headers(Role.DEPLOYER), **WHEEL}
+    data = build_wheel("echo", "1.0.0")
+    query: dict[str, Any] = {"workers": 3, "match": ["site=fra"], "filename": "echo-1.0.0-py3-none-any.whl"}
+    first = await client.post(f"{API}/bundles", content=data, headers=headers, params=query)
+    assert first.status_code == 201, first.text
+    made = first.json()
+    assert (made["workers"], made["match"], made["uploaded_by"]) == (3, {"site": "fra"}, "deployer")
+    assert plane.network.stored == {made["digest"]: data}
+    again = await client.post(f"{API}/bundles", content=data, headers=headers)
+    assert (again.status_code, again.json()) == (200, made)
+    form = await client.post(
+        f"{API}/bundles", files={"file": ("echo-1.0.0-py3-none-any.whl", data)}, headers=plane.headers(Role.DEPLOYER)
+    )
+    assert (form.status_code, form.json()) == (200, made)
+    listed = (await client.get(f"{API}/bundles", headers=headers)).json()
+    assert listed == [{"function": "echo", "version": "1.0.0", "digest": made["digest"], "deployed": True}]
+
+
+async def test_a_version_never_changes_and_a_new_one_keeps_the_wish(plane: Plane, client: httpx.AsyncClient) -> None:
+    headers = {**plane.headers(Role.DEPLOYER), **WHEEL}
+    await client.post(f"{API}/bundles", content=build_wheel("echo"), headers=headers, params={"workers": 3})
+    other = await client.post(f"{API}/bundles", content=build_wheel("echo", code="x = 1\n"), headers=headers)
+    assert (other.status_code, other.json()["reason"]) == (409, "version-exists")
+    assert len(plane.network.stored) == 1
+    newer = await client.post(f"{API}/bundles", content=build_wheel("echo", "1.1.0"), headers=headers)
+    assert (newer.status_code, newer.json()["workers"], len(newer.json()["versions"])) == (201, 3, 2)
+    back = await client.post(f"{API}/bundles", content=build_wheel("echo"), headers=headers)
+    assert (back.status_code, back.json()["version"], len(back.json()["versions"])) == (200, "1.0.0", 2)
+
+
+async def test_a_bad_upload_says_what_is_wrong(plane: Plane, client: httpx.AsyncClient) -> None:
+    headers = {**plane.headers(Role.DEPLOYER), **WHEEL}
+    cases: list[tuple[bytes, dict[str, str], dict[str, Any], int, str]] = [
+        (b"no zip", headers, {}, 400, "not-a-zip"),
+        (build_wheel("echo", requires=["nowhere>=1"]), headers, {}, 400, "missing-dependencies"),
+        (build_wheel("echo"), headers, {"match": "site"}, 400, "invalid-field"),
+        (build_wheel("echo"), headers, {"workers": 1000}, 400, "invalid-field"),
+        (build_wheel("echo"), {**headers, "Content-Type": "text/plain"}, {}, 415, "unsupported-media-type"),
+        (bytes(MAX_BUNDLE_BYTES + 1), headers, {}, 413, "too-large"),
+        (bytes(MAX_BUNDLE_BYTES + MAX_BODY_BYTES), headers, {}, 413, "too-large"),
+    ]
+    for data, sent, query, status, reason in cases:
+        answer = await client.post(f"{API}/bundles", content=data, headers=sent, params=query)
+        assert (answer.status_code, answer.json()["reason"]) == (status, reason)
+    assert plane.network.known == {}
+    assert plane.network.stored == {}
+
+
+async def test_functions_are_switched_and_scaled(plane: Plane, client: httpx.AsyncClient) -> None:
+    headers = plane.headers(Role.ADMIN)
+    await client.post(f"{API}/bundles", content=build_wheel("echo"), headers={**headers, **WHEEL})
+    assert (await client.post(f"{API}/functions/echo/disable", headers=headers)).json()["enabled"] is False
+    assert (await client.post(f"{API}/functions/echo/enable", headers=headers)).json()["enabled"] is True
+    scaled = await client.post(f"{API}/functions/echo/scale", headers=headers, json={"workers": 5})
+    assert scaled.json()["workers"] == 5
+    for body in ({"workers": 65}, {"workers": "x"}, {}, {"workers": 1, "x": 2}):
+        assert (await client.post(f"{API}/functions/echo/scale", headers=headers, json=body)).status_code == 400
+    missing = await client.post(f"{API}/functions/other/enable", headers=headers)
+    assert (missing.status_code, missing.json()["reason"]) == (404, "no-such-function")
+    assert (await client.get(f"{API}/functions/echo", headers=headers)).json()["deployment"]["workers"] == 5
+    assert [one["name"] for one in (await client.get(f"{API}/functions", headers=headers)).json()] == ["echo"]
+
+
+async def test_a_submitted_job_is_there_at_once(plane: Plane, client: httpx.AsyncClient) -> None:
+    headers = plane.headers(Role.OPERATOR)
+    plane.network.answer = RECEIPT
+    answer = await client.post(f"{API}/jobs", headers=headers, json={"function": "echo", "class": "batch"})
+    assert (answer.status_code, answer.headers["Location"], answer.json()["job"]) == (202, f"{API}/jobs/j1", "j1")
+    ((request, user),) = plane.network.submitted
+    assert (request.function, request.job_class, user) == ("echo", "batch", "operator")
+    found = (await client.get(f"{API}/jobs/j1?wait=0.01", headers=headers)).json()
+    assert (found["job"]["state"], found["job"]["class"], found["result"]) == ("queued", "batch", None)
+    assert [row["id"] for row in (await client.get(f"{API}/jobs?state=queued", headers=headers)).json()["jobs"]] == [
+        "j1"
+    ]
+    early = await client.get(f"{API}/jobs/j1/result", headers=headers)
+    assert (early.status_code, early.json()["reason"]) == (404, "no-result-yet")
+    nothing = await client.get(f"{API}/jobs/j2/result", headers=headers)
+    assert (nothing.status_code, nothing.json()["reason"]) == (404, "no-such-job")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"function": "echo", "nod": "n1"}, "nod"),
+        ({"function": 5}, "function"),
+        ({}, "body"),
+        ({"function": "echo", "class": "fast"}, "class"),
+        ({"function": "echo", "deadline_s": 0}, "deadline_s"),
+        ([], "body"),
+    ],
+    ids=range(6),
+)
+async def test_a_malformed_job_names_the_field(
+    body: object, field: str, plane: Plane, client: httpx.AsyncClient
+) -> None:
+    answer = await client.post(f"{API}/jobs", headers=plane.headers(Role.OPERATOR), json=body)
+    assert (answer.status_code, answer.json()["field"]) == (400, field), answer.text
+    assert plane.network.submitted == []
+
+
+async def test_what_the_anchor_refuses_is_passed_on(plane: Plane, client: httpx.AsyncClient) -> None:
+    headers = plane.headers(Role.OPERATOR)
+    plane.network.answer = Refused(429, "queue-full", "the queue is full", retry_after=4.2)
+    answer = await client.post(f"{API}/jobs", headers=headers, json={"function": "echo"})
+    assert (answer.status_code, answer.headers["Retry-After"], answer.json()["retry_after"]) == (429, "5", 4.2)
+    plane.network.answer = RuntimeError("secret detail")
+    answer = await client.post(f"{API}/jobs", headers=headers, json={"function": "echo"})
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+
+
+async def test_bodies_and_queries_are_bounded(plane: Plane, client: httpx.AsyncClient) -> None:
+    headers = plane.headers(Role.OPERATOR)
+    large = await client.post(f"{API}/jobs", headers=headers, content=b'{"function": "' + b"x" * MAX_BODY_BYTES + b'"}')
+    assert (large.status_code, large.json()["reason"]) == (413, "too-large")
+    for query in ("limit=0", "limit=501", "state=odd", "since=yesterday", "after=odd"):
+        assert (await client.get(f"{API}/jobs?{query}", headers=headers)).status_code == 400, query
+    assert (await client.get(f"{API}/jobs/j1?wait=61", headers=headers)).status_code == 400
+
+
+async def test_users_are_managed_and_nobody_locks_themselves_out(plane: Plane, client: httpx.AsyncClient) -> None:
+    headers = plane.headers(Role.ADMIN)
+    url = f"{API}/users/eve"
+    assert (await client.put(url, headers=headers, json={"role": "viewer"})).json()["field"] == "password"
+    made = await client.put(url, headers=headers, json={"role": "viewer", "password": "long enough"})
+    assert made.json()["role"] == "viewer"
+    assert "password" not in made.json()
+    basic = base64.b64encode(b"eve:long enough").decode()
+    token = await client.post(f"{API}/auth/token", headers={"Authorization": f"Basic {basic}"})
+    own = {"Authorization": f"Bearer {token.json()['access_token']}"}
+    assert (await client.get(f"{API}/jobs", headers=own)).status_code == 200
+    assert (await client.put(url, headers=headers, json={"role": "operator"})).json()["role"] == "operator"
+    assert (await client.delete(url, headers=headers)).status_code == 204
+    assert (await client.get(f"{API}/jobs", headers=own)).status_code == 401
+    assert (await client.delete(url, headers=headers)).status_code == 404
+    assert (await client.delete(f"{API}/users/admin", headers=headers)).status_code == 409
+    assert (await client.put(f"{API}/users/admin", headers=headers, json={"role": "viewer"})).status_code == 409
+
+
+async def test_the_documentation_covers_the_routes_and_loads_nothing(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/schema/openapi.json")).json()
+    documented = {(method.upper(), path) for path, found in document["paths"].items() for method in found}
+    assert documented == {(method, path) for method, path in RIGHTS if path.startswith(API) and method != "WEBSOCKET"}
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "basic"}
+    assert set(document["paths"][f"{API}/bundles"]["post"]["requestBody"]["content"]) == {
+        "application/octet-stream",
+        "application/zip",
+        "multipart/form-data",
+    }
