@@ -16,13 +16,12 @@ from anchor.registry import Registry
 from contracts import codec, streams, subjects
 from contracts.bus import Bus
 from contracts.errors import Refused, Unavailable
-from contracts.jobs import Job, JobReceipt, JobRequest
+from contracts.jobs import HEADER_CLIENT, Job, JobReceipt, JobRequest
 from contracts.logs import redact_text
 from contracts.service import Answer, Ask, Service, answer
 from contracts.subjects import ANY_PLACE
 
 NAME = "anchor"
-HEADER_CLIENT = "Mmn-Client"
 _MAX_CLIENT = 128
 
 

@@ -127,9 +127,15 @@ class Bus:
         """Call back after every reconnection; what was missed meanwhile must be asked for again."""
         self._on_reconnect.append(callback)
 
+    async def flush(self) -> None:
+        """Wait until the server has taken everything sent so far, and told what it refused of it."""
+        # The library writes its PING past what still waits to be written, so that goes out first.
+        await self.nc._flush_pending(force_flush=True)
+        await self.nc.flush()
+
     async def settle(self) -> None:
         """Wait until the server has seen every subscription; raise PermissionDenied if it refused one."""
-        await self.nc.flush()
+        await self.flush()
         if self.denied:
             raise PermissionDenied(f"{self.identity} may not use: {'; '.join(self.denied)}")
 

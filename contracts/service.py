@@ -277,5 +277,5 @@ class Service:
         self._micro._endpoints = []
         await self._micro.stop()
         if self._bus.nc.is_connected:
-            await self._bus.nc.flush()
+            await self._bus.flush()
         return len(late)

@@ -31,8 +31,8 @@ Start = int | Literal["all", "new", "last-per-subject"]
 
 _BATCH = 256
 _EXPIRES_S = 30.0
-_HEARTBEAT_S = 2.0
-_PATIENCE_S = 5.0
+_HEARTBEAT_S = 1.0
+_PATIENCE_S = 2.5
 _INACTIVE_S = 60.0
 
 

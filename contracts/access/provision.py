@@ -12,7 +12,6 @@ is there and adds what is missing, such as a new node's key. Layout:
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,12 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from contracts import bus, streams, subjects
-from contracts.access import roles, tokens
-from contracts.errors import MmnError
+from contracts.access import roles, serverconf, tokens
 from contracts.functions import check_node
 
 PROVISIONER_ID = "provisioner"
 OPERATOR_ID = "operator"
 _ACCOUNTS = ("SYS", "MEASURE", "MANAGE")
-_MAX_CONTROL_LINE = "64KB"
 
 
 class NetworkFiles:
@@ -115,7 +112,7 @@ class NetworkFiles:
                 self.operator,
                 name="MEASURE",
                 scopes=[tokens.scope(tokens.public(key), roles.worker(node)) for node, key in node_keys.items()],
-                exports=_measure_exports(),
+                exports=measure_exports(),
                 imports=[_imported("results", subjects.OUTS_EXPORT, manage, "service")],
             ),
             "MANAGE": tokens.account(
@@ -126,47 +123,39 @@ class NetworkFiles:
                 scopes=[tokens.scope(tokens.public(self.signers[role.name]), role) for role in roles.MANAGE_ROLES],
                 exports=[{"name": "results", "subject": subjects.OUTS_EXPORT, "type": "service"}],
                 imports=[
-                    *(_imported(item["name"], item["subject"], measure, item["type"]) for item in _measure_exports()),
+                    *(_imported(item["name"], item["subject"], measure, item["type"]) for item in measure_exports()),
                     _imported("connections", connections, system, "stream", local=f"{subjects.CONNECTIONS}.>"),
                 ],
             ),
         }
 
-    def write_server_config(self, *, host: str, port: int, ports_dir: Path) -> Path:
-        """Write the embedded server's configuration. Port -1 lets the server choose; it tells in `ports_dir`."""
-        accounts = self.account_tokens()
-        preload = "\n".join(f"  {self.account_key(name)}: {token}" for name, token in accounts.items())
+    def server_config(self, *, listen: str, ports_dir: Path, data_dir: Path, sync: serverconf.Sync = "2m") -> str:
+        """A server's configuration for this network, with the accounts and roles as they are now."""
         operator = self.nats_dir / "operator.jwt"
         if not operator.exists():
             token = tokens.operator(self.operator, name="mmn", system_account=self.account_key("SYS"))
             write_secret(operator, token)
-        text = f"""\
-server_name: "mmn-{self.account_key("SYS")[1:9].lower()}"
-listen: "{host}:{port}"
-ports_file_dir: {_quoted(ports_dir)}
-max_control_line: {_MAX_CONTROL_LINE}
-max_payload: 1MB
-operator: {operator.read_text()}
-system_account: {self.account_key("SYS")}
-resolver {{ type: full, dir: {_quoted(self.nats_dir / "jwt")}, allow_delete: true, interval: "2m" }}
-resolver_preload {{
-{preload}
-}}
-jetstream {{ store_dir: {_quoted(self.nats_dir)} }}
-"""
+        return serverconf.ServerConfig(
+            server_name=f"mmn-{self.account_key('SYS')[1:9].lower()}",
+            listen=listen,
+            ports_dir=str(ports_dir),
+            operator=operator.read_text(),
+            system_account=self.account_key("SYS"),
+            accounts={self.account_key(name): token for name, token in self.account_tokens().items()},
+            resolver_dir=str(data_dir / "jwt"),
+            store_dir=str(data_dir),
+            sync=sync,
+        ).text()
+
+    def write_server_config(self, *, host: str, port: int, ports_dir: Path) -> Path:
+        """Write the embedded server's configuration. Port -1 lets the server choose; it tells in `ports_dir`."""
         path = self.nats_dir / "server.conf"
-        write_secret(path, text)
+        write_secret(path, self.server_config(listen=f"{host}:{port}", ports_dir=ports_dir, data_dir=self.nats_dir))
         return path
 
 
-def _quoted(path: Path) -> str:
-    text = str(path)
-    if re.search(r'["\\\n]', text):
-        raise MmnError(f"the state directory's path must hold no quote, backslash or line break: {text!r}")
-    return f'"{text}"'
-
-
-def _measure_exports() -> list[dict[str, Any]]:
+def measure_exports() -> list[dict[str, Any]]:
+    """What of MEASURE can be reached from MANAGE."""
     return [
         {"name": "discovery", "subject": "$SRV.>", "type": "service", "response_type": "Stream"},
         {

@@ -199,7 +199,7 @@ class ScriptedWorker:
             card=card if event == "ready" else None,
         )
         await runtime.publish(subjects.announce(self.node), codec.encode(news, codec.JSON))
-        await runtime.nc.flush()
+        await runtime.flush()
 
     async def _call(self, ask: Ask) -> Answer:
         call = ask.decode(Call)
