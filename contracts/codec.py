@@ -25,6 +25,8 @@ CBOR = "application/cbor"
 HEADER = "Content-Type"
 _MAX_DEPTH = 64
 
+MISSING_FIELD = re.compile(r"missing required field `([^`]+)`")
+"""How msgspec says that a field is not there."""
 _AT = re.compile(r"^(?P<rule>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
 
 
@@ -82,5 +84,7 @@ def invalid(error: msgspec.ValidationError, *, at: str = "") -> InvalidField:
     """Turn msgspec's message into one that names the field as people write it: `params.count`."""
     found = _AT.match(str(error))
     rule, path = (found["rule"], found["path"] or "") if found else (str(error), "")
+    if missing := MISSING_FIELD.search(rule):
+        rule, path = "is required", f"{path}.{missing[1]}"
     name = (at + path).lstrip(".") or "message"
     return InvalidField(name, rule[:1].lower() + rule[1:])

@@ -16,6 +16,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Struct
 
+from contracts.codec import MISSING_FIELD
 from contracts.errors import InvalidField, MmnError, Refused, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -58,6 +59,9 @@ def problem(error: Exception) -> Problem:
             return _problem(503, str(error), "unavailable", retry_after=1.0)
         case ValidationException():
             return _invalid(error)
+        case RecursionError():
+            # Only the JSON decoder goes as deep as its input says.
+            return _problem(400, "body: is nested too deeply", "invalid-field", field="body")
         case HTTPException():
             reason = _REASONS.get(error.status_code, "error")
             detail = "this request is not known here" if error.status_code == 404 else error.detail
@@ -91,6 +95,9 @@ def _invalid(error: ValidationException) -> Problem:
     if found := _UNKNOWN_FIELD.search(rule):
         above = "" if name == "data" else f"{name}."
         return _problem(400, f"{above}{found[1]}: is not a known field", "unknown-field", field=above + found[1])
+    if found := MISSING_FIELD.search(rule):
+        field = found[1] if name == "data" else f"{name}.{found[1]}"
+        return _problem(400, f"{field}: is required", "invalid-field", field=field)
     name = "body" if name == "data" else name
     return _problem(400, f"{name}: {rule[:1].lower()}{rule[1:]}", "invalid-field", field=name)
 

@@ -74,9 +74,8 @@ def _read(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_BUNDLE_BYTES:
-            raise Stop(
-                Exit.BAD_INPUT, "too large", f"{path.name}: {size} bytes are over the limit of {MAX_BUNDLE_BYTES}"
-            )
+            # In the gateway's words, without sending all of it there.
+            raise Stop(Exit.BAD_INPUT, f"bundle: is {size} bytes, over the limit of {MAX_BUNDLE_BYTES}")
         return path.read_bytes()
     except OSError as error:
         raise Stop(Exit.BAD_INPUT, "the wheel cannot be read", f"{path}: {error.strerror}") from error

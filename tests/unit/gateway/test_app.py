@@ -187,7 +187,7 @@ async def test_a_submitted_job_is_there_at_once(plane: Plane, client: httpx.Asyn
     [
         ({"function": "echo", "nod": "n1"}, "nod"),
         ({"function": 5}, "function"),
-        ({}, "body"),
+        ({}, "function"),
         ({"function": "echo", "class": "fast"}, "class"),
         ({"function": "echo", "deadline_s": 0}, "deadline_s"),
         ([], "body"),

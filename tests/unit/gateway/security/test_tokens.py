@@ -12,7 +12,7 @@ from gateway.security.tokens import ISSUER, Tokens, token_key
 
 KEY = b"k" * 32
 NOW = clock.wall_ns() // 1_000_000_000
-GOOD = {"iss": ISSUER, "sub": "ann", "role": "viewer", "iat": NOW, "exp": NOW + 60, "jti": "x"}
+GOOD = {"iss": ISSUER, "sub": "ann", "role": "viewer", "iat": NOW, "exp": NOW + 86400, "jti": "x"}
 
 
 def reason_of(token: str) -> str:
