@@ -26,6 +26,7 @@ from contracts.functions import check_node
 
 PROVISIONER_ID = "provisioner"
 OPERATOR_ID = "operator"
+_PATIENCE_S = 30.0
 _ACCOUNTS = ("SYS", "MEASURE", "MANAGE")
 
 
@@ -212,7 +213,8 @@ async def provision_streams(
     connection: bus.Bus, *, queue_bound: int = streams.QUEUE_BOUND, replicas: int = 1
 ) -> list[str]:
     """Make or update every stream and bucket. Returns the names of those that were made now."""
-    js = connection.js
+    # Patient: making a dozen streams on a busy disk takes longer than any later request.
+    js = connection.nc.jetstream(timeout=_PATIENCE_S)
     configs = streams.all_streams(queue_bound=queue_bound, replicas=replicas)
     store = f"OBJ_{streams.OBJECTS_BUNDLES}"
     wanted = [*(str(config.name) for config in configs), *(f"KV_{name}" for name in streams.BUCKETS), store]

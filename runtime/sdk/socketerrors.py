@@ -22,7 +22,8 @@ def socket_failure(error: OSError, *, stage: str) -> Failure:
     if isinstance(error, ssl.SSLCertVerificationError):
         return failed(Code.TLS, f"the certificate is not trusted: {error.verify_message}", stage=stage)
     if isinstance(error, ssl.SSLError):
-        reason = (error.reason or "no reason given").lower().replace("_", " ")
+        # Only errors that OpenSSL raised itself have a reason.
+        reason = (getattr(error, "reason", None) or "no reason given").lower().replace("_", " ")
         return failed(Code.TLS, f"the TLS handshake or session failed: {reason}", stage=stage)
     if isinstance(error, TimeoutError):
         return failed(Code.TIMEOUT, "the connection timed out", stage=stage)

@@ -78,8 +78,8 @@ def test_a_bad_wheel_is_refused_alike_by_api_and_command_line(
 
 
 def test_the_same_version_with_other_content_keeps_what_was_there(network: RunningNetwork) -> None:
-    first = build_wheel("twice", "1.0.0", code=CODE)
-    other = build_wheel("twice", "1.0.0", code=CODE + "\n# other")
+    first = build_wheel("samename", "1.0.0", code=CODE)
+    other = build_wheel("samename", "1.0.0", code=CODE + "\n# other")
     headers = {"Content-Type": "application/octet-stream"}
     assert network.api.post("/bundles", content=first, headers=headers).status_code == 201
     before = stored(network)
