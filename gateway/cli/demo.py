@@ -22,12 +22,13 @@ from gateway.cli.deploy import Outcome, until_settled, upload
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.jobs import watched
 from gateway.cli.local import LocalNetwork, Wish, running
+from gateway.cli.nameserver import ZONE, nameserver
 from gateway.cli.session import Session
 from gateway.cli.settings import Settings
 from gateway.cli.stack import Ended
 from gateway.cli.up import Dir, state_folder
 
-FUNCTIONS = ("echo", "latency-ping")
+FUNCTIONS = ("echo", "latency-ping", "dns-lookup", "http-probe")
 _DEPLOY_S = 60.0
 _JOB_DEADLINE_S = 30.0
 
@@ -63,7 +64,7 @@ def demo(
     ] = 0,
     nodes: DemoNodes = 2,
 ) -> None:
-    """Show a whole network at work: start it, deploy echo and latency-ping, run them, keep it running.
+    """Show a whole network at work: start it, deploy the functions of this checkout, run them, keep it running.
 
     Without --dir all of it lies in a temporary folder that is deleted at the end.
 
@@ -120,12 +121,13 @@ async def _demo(bundles: Sequence[Path], folder: Path | None, port: int, nodes: 
 async def _show(network: LocalNetwork, bundles: Sequence[Path], step: Callable[[str], None]) -> list[str]:
     """Log in, deploy, measure. Returns why some functions could not run at all."""
     session = Session(Settings(url=network.url, state=network.wish.folder))
-    async with Client(session) as client:
+    async with Client(session) as client, nameserver() as dns_port:
         await client.token()
         step(f"logged in to {network.url}")
         lacking = {name: why for bundle in bundles for name, why in await _deploy(client, bundle, step)}
         results: list[dict[str, Any]] = []
-        for shot in shots():
+        system = settings.load().demo_system_resolver
+        for shot in shots(network.url, dns_port, system_resolver=system):
             if shot.function in lacking:
                 continue
             told = " ".join(f"{name}={value}" for name, value in shot.params.items())
@@ -163,15 +165,23 @@ def told_outcomes(seen: Sequence[Outcome]) -> str:
     )
 
 
-def shots(*, ipv6: bool | None = None) -> list[Shot]:
-    """The jobs of the demo; without IPv6 on this host there is nothing to ping at ::1."""
+def shots(url: str, dns_port: int, *, system_resolver: bool = True, ipv6: bool | None = None) -> list[Shot]:
+    """The jobs of the demo; without IPv6 on this host there is nothing to ping at ::1.
+
+    `url` is the gateway's, `dns_port` where the demo's own name server answers.
+    """
     targets = ["127.0.0.1"]
     if host_has_ipv6() if ipv6 is None else ipv6:
         targets.append("::1")
     else:
         render.note("this host has no IPv6 loopback address, so ::1 is not pinged")
     pings = [Shot("latency-ping", {"target": target, "count": 3}) for target in targets]
-    return [Shot("echo", {"text": "hello from mmn"}), *pings]
+    lookups = [Shot("dns-lookup", {"name": ZONE, "server": "127.0.0.1", "port": dns_port})]
+    if system_resolver:
+        # Without a network this times out, which is a measurement too.
+        lookups.append(Shot("dns-lookup", {"name": "example.com", "timeout_ms": 1000, "retries": 0}))
+    probe = Shot("http-probe", {"url": f"{url}/api/v1/status"})
+    return [Shot("echo", {"text": "hello from mmn"}), *pings, *lookups, probe]
 
 
 def host_has_ipv6() -> bool:
@@ -208,6 +218,13 @@ def summary(data: Mapping[str, Any]) -> str:
     if isinstance(trip, Mapping):
         low, mean, high = (render.duration(trip.get(f"{name}_ns")) for name in ("min", "mean", "max"))
         return f"{data.get('received')}/{data.get('sent')} replies, round trip {low} / {mean} / {high} (min/mean/max)"
+    if "rcode_name" in data and "answers" in data:
+        if data["rcode_name"] is None:
+            return "no answer"
+        found = [f"{one['type']} {one['rdata']}" for one in data["answers"][:3]]
+        return ", ".join([data["rcode_name"], *found, f"query {render.duration(data.get('query_ns'))}"])
+    if "status" in data and "total_ns" in data:
+        return f"status {data['status']}, {data.get('body_bytes')} bytes, {render.duration(data['total_ns'])}"
     plain = [" ".join(render.named(name, value)) for name, value in data.items() if not isinstance(value, dict | list)]
     return ", ".join(plain[:4]) or "-"
 

@@ -18,17 +18,24 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     `url` is the gateway to talk to (MMN_URL); None: the last login, else the network of `state`.
     `state` is the folder of the network on this machine and of the logins (MMN_STATE).
+    `demo_system_resolver`: whether the demo also asks this machine's own name server, which may be
+    elsewhere (MMN_DEMO_SYSTEM_RESOLVER, 0 for no).
     """
 
     url: str | None
     state: Path
+    demo_system_resolver: bool = True
 
 
 def load(env: Mapping[str, str] = os.environ) -> Settings:
-    """Read MMN_URL and MMN_STATE; the rest has defaults after the XDG base directories."""
+    """Read MMN_URL, MMN_STATE and MMN_DEMO_SYSTEM_RESOLVER; the rest has defaults after the XDG base directories."""
     base = Path(env.get("XDG_STATE_HOME") or Path(env.get("HOME") or "~").expanduser() / ".local" / "state")
     state = env.get("MMN_STATE")
-    return Settings(url=env.get("MMN_URL") or None, state=Path(state).expanduser() if state else base / "mmn")
+    return Settings(
+        url=env.get("MMN_URL") or None,
+        state=Path(state).expanduser() if state else base / "mmn",
+        demo_system_resolver=env.get("MMN_DEMO_SYSTEM_RESOLVER", "1") != "0",
+    )
 
 
 def child_environment(own: Mapping[str, str], env: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -150,7 +150,9 @@ class RunningNetwork:
 def environment(state: Path) -> dict[str, str]:
     """The environment of a command under test: this machine's, with a state directory of its own."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MMN_")}
-    return inherited | {"MMN_STATE": str(state), "COLUMNS": "200", "NO_COLOR": "1"}
+    # Tests send nothing beyond loopback, and the machine's name server may be anywhere.
+    own = {"MMN_STATE": str(state), "MMN_DEMO_SYSTEM_RESOLVER": "0"}
+    return inherited | own | {"COLUMNS": "200", "NO_COLOR": "1"}
 
 
 def mmn(

@@ -26,7 +26,8 @@ pytestmark = pytest.mark.timeout(180)
 def home_environment(home: Path) -> dict[str, str]:
     """A newcomer's environment: an empty home folder, and no setting of ours."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MMN_", "XDG_"))}
-    return kept | {"HOME": str(home)}
+    # One thing differs: nothing is sent beyond loopback.
+    return kept | {"HOME": str(home), "MMN_DEMO_SYSTEM_RESOLVER": "0"}
 
 
 @pytest.fixture(scope="module")
