@@ -15,7 +15,7 @@ import jsonschema_rs
 from anchor.registry import Instance, Registry
 from contracts import clock, functions
 from contracts.errors import InvalidField, Refused
-from contracts.jobs import Job, JobRequest, new_job_id
+from contracts.jobs import Job, JobRequest, job_id_of, new_job_id
 from contracts.modules import Card
 from contracts.subjects import ANY_PLACE
 
@@ -62,7 +62,7 @@ def admit(request: JobRequest, registry: Registry, schemas: Schemas, *, client: 
     place = _place(request, registry)
     now = clock.wall_ns()
     return Job(
-        id=new_job_id(),
+        id=job_id_of(client, request.key) if request.key is not None else new_job_id(),
         request=request,
         place=place,
         accepted=clock.rfc3339(now),

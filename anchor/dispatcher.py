@@ -89,9 +89,13 @@ class Dispatcher:
                 self._tasks.create_task(lane.run())
         return lane
 
+    def lane_of(self, job: Job) -> Lane:
+        """The lane that a job waits in."""
+        return self.lane((job.request.job_class, job.request.function, job.place))
+
     def admitted(self, job: Job) -> Lane:
         """A job was stored: look for it."""
-        lane = self.lane((job.request.job_class, job.request.function, job.place))
+        lane = self.lane_of(job)
         lane.admitted()
         return lane
 
@@ -131,7 +135,7 @@ class Dispatcher:
             slot.free()
             await self._answer(delivery, _TERM)
             return
-        lane = self.lane((job.request.job_class, job.request.function, job.place))
+        lane = self.lane_of(job)
         self._held[job.id] = delivery
         lane.held += 1
         try:

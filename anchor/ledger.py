@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import msgspec
 import nats.errors
 import structlog
@@ -19,6 +21,14 @@ HEADER_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 HEADER_EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 
 
+class _Stored(msgspec.Struct):
+    data: str = ""
+
+
+class _Found(msgspec.Struct):
+    message: _Stored | None = None
+
+
 class Ledger:
     """Writes under one Anchor's identity."""
 
@@ -30,7 +40,27 @@ class Ledger:
         self, job: Job, event: EventKind, *, reason: str = "", instance: str | None = None, attempt: int = 0
     ) -> None:
         """Publish one step of a job's life. `accepted` carries the job itself."""
-        entry = JobEvent(
+        entry = self._entry(
+            job,
+            event,
+            reason=reason,
+            instance=instance,
+            attempt=attempt,
+            accepted=job if event == "accepted" else None,
+        )
+        await self._bus.publish(subjects.job_event(job.id), codec.encode(entry, codec.JSON))
+
+    def _entry(
+        self,
+        job: Job,
+        event: EventKind,
+        *,
+        reason: str = "",
+        instance: str | None = None,
+        attempt: int = 0,
+        accepted: Job | None = None,
+    ) -> JobEvent:
+        return JobEvent(
             job=job.id,
             event=event,
             at=clock.utc_now(),
@@ -39,9 +69,30 @@ class Ledger:
             reason=reason,
             instance=instance,
             attempt=attempt,
-            accepted=job if event == "accepted" else None,
+            accepted=accepted,
         )
-        await self._bus.publish(subjects.job_event(job.id), codec.encode(entry, codec.JSON))
+
+    async def claim(self, job: Job) -> bool:
+        """Publish `accepted` as the first event of this job. False when it has events already.
+
+        Raises Unavailable when the event is not stored.
+        """
+        entry = self._entry(job, "accepted", accepted=job)
+        subject = subjects.job_event(job.id)
+        headers = {HEADER_EXPECTED: "0", HEADER_EXPECTED_SUBJECT: subject, codec.HEADER: codec.JSON}
+        return await self._once(subject, codec.encode(entry, codec.JSON), headers, what=f"event of {job.id}")
+
+    async def accepted(self, job: str) -> Job | None:
+        """The job as it was accepted, if it ever was. Raises Unavailable."""
+        ask = msgspec.json.encode({"seq": 1, "next_by_subj": subjects.job_event(job)})
+        try:
+            reply = await self._bus.nc.request(f"$JS.API.STREAM.MSG.GET.{streams.EVENTS}", ask, timeout=5.0)
+            found = msgspec.json.decode(reply.data, type=_Found).message
+        except (nats.errors.Error, TimeoutError, msgspec.DecodeError) as error:
+            raise Unavailable(f"stream {streams.EVENTS} cannot be read: {type(error).__name__}") from error
+        if found is None:
+            return None
+        return codec.decode(base64.b64decode(found.data), JobEvent, limit=streams.MAX_EVENT_BYTES).accepted
 
     async def close_job(self, job: Job, failure: Failure, *, attempt: int = 0) -> bool:
         """Store the result of a job that ends without a worker's. False when it has one already.
@@ -64,16 +115,19 @@ class Ledger:
             HEADER_EXPECTED_SUBJECT: subjects.out_any(job.id),
             codec.HEADER: codec.JSON,
         }
+        subject = subjects.out(job.id, self.identity)
+        return await self._once(subject, codec.encode(result, codec.JSON), headers, what=f"result of {job.id}")
+
+    async def _once(self, subject: str, data: bytes, headers: dict[str, str], *, what: str) -> bool:
+        """Store a message that must be the first of its kind. False when there was one before."""
         try:
-            await self._bus.js.publish(
-                subjects.out(job.id, self.identity), codec.encode(result, codec.JSON), headers=headers
-            )
+            await self._bus.js.publish(subject, data, headers=headers)
         except APIError as error:
             if error.err_code == streams.ERROR_WRONG_LAST_SEQUENCE:
                 return False
-            raise Unavailable(f"result of {job.id} not stored: {error.description}") from error
+            raise Unavailable(f"{what} not stored: {error.description}") from error
         except (nats.errors.Error, NoStreamResponseError, TimeoutError) as error:
-            raise Unavailable(f"result of {job.id} not stored: {type(error).__name__}") from error
+            raise Unavailable(f"{what} not stored: {type(error).__name__}") from error
         return True
 
     async def closed(self, job: Job, failure: Failure, *, stored: bool, attempt: int = 0) -> None:

@@ -6,16 +6,18 @@ of any process.
 
 from __future__ import annotations
 
+import msgspec
 import nats.errors
 from nats.js.errors import APIError, NoStreamResponseError
 
 from anchor.admission import Schemas, admit
 from anchor.dispatcher import Dispatcher
+from anchor.lanes import Lane
 from anchor.ledger import Ledger
 from anchor.registry import Registry
 from contracts import codec, streams, subjects
 from contracts.bus import Bus
-from contracts.errors import Refused, Unavailable
+from contracts.errors import InvalidField, Refused, Unavailable
 from contracts.jobs import HEADER_CLIENT, Job, JobReceipt, JobRequest
 from contracts.logs import redact_text
 from contracts.service import Answer, Ask, Service, answer
@@ -40,26 +42,48 @@ class Submit:
         request = ask.decode(JobRequest)
         client = redact_text(ask.headers.get(HEADER_CLIENT, ""))[:_MAX_CLIENT]
         job = admit(request, self._registry, self._schemas, client=client)
-        await self._store(job)
-        await self._ledger.event(job, "accepted")
-        lane = self._dispatcher.admitted(job)
+        if request.key is None:
+            await self._store(job)
+            await self._ledger.event(job, "accepted")
+            return answer(self._receipt(job, self._dispatcher.admitted(job)), ask.media())
+        first = await self._ledger.accepted(job.id) or await self._store_once(job)
+        if first is None:
+            return answer(self._receipt(job, self._dispatcher.admitted(job)), ask.media())
+        if first.request != request:
+            raise InvalidField(
+                "key", "was used before for another request; take a new one", code=409, reason="key-reused"
+            )
+        receipt = self._receipt(first, self._dispatcher.lane_of(first))
+        return answer(msgspec.structs.replace(receipt, repeated=True), ask.media())
+
+    async def _store_once(self, job: Job) -> Job | None:
+        """Store a job with a key. Returns the job that had the key before, or None when this one is the first.
+
+        The job is stored before its event, so an event that exists means a job that is durable;
+        two submits at the same time are told apart by the event, and the stream drops the second job.
+        """
+        await self._store(job, headers={"Nats-Msg-Id": job.id})
+        if await self._ledger.claim(job):
+            return None
+        return await self._ledger.accepted(job.id)
+
+    def _receipt(self, job: Job, lane: Lane) -> JobReceipt:
         node = None if job.place == ANY_PLACE else job.place
-        depth = lane.waiting
-        receipt = JobReceipt(
+        ahead = lane.waiting - 1 + lane.held
+        return JobReceipt(
             job=job.id,
-            function=request.function,
+            function=job.request.function,
             place=job.place,
             accepted=job.accepted,
             deadline=job.deadline,
-            queue_depth=depth,
-            expected_wait_ns=self._registry.expected_wait_ns(request.function, depth - 1 + lane.held, node=node),
+            queue_depth=lane.waiting,
+            expected_wait_ns=self._registry.expected_wait_ns(job.request.function, ahead, node=node),
         )
-        return answer(receipt, ask.media())
 
-    async def _store(self, job: Job) -> None:
+    async def _store(self, job: Job, headers: dict[str, str] | None = None) -> None:
         subject = subjects.queue(job.request.job_class, job.request.function, job.place)
         try:
-            await self._bus.js.publish(subject, codec.encode(job, codec.MSGPACK))
+            await self._bus.js.publish(subject, codec.encode(job, codec.MSGPACK), headers=headers)
         except APIError as error:
             if error.err_code == streams.ERROR_SUBJECT_FULL:
                 wait = self._registry.expected_wait_ns(job.request.function, streams.QUEUE_BOUND)

@@ -21,6 +21,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
 
     `node` pins a node; `match` asks for any node with these labels; neither means anywhere.
     `deadline_s`: seconds from acceptance after which the job is no longer worth running.
+    `key`: submitted again with the same key, the same request gives the same job, not another.
     """
 
     function: str
@@ -29,6 +30,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
     match: dict[str, str] = field(default_factory=dict)
     job_class: JobClass = field(default="live", name="class")
     deadline_s: Annotated[float, Meta(gt=0, le=86400)] = DEFAULT_DEADLINE_S
+    key: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")] | None = None
     v: Literal[1] = 1
 
 
@@ -36,7 +38,8 @@ class JobReceipt(Struct, frozen=True, kw_only=True):
     """The job is durable: it will end with exactly one result, whatever happens.
 
     `place` is a node id or `any`; `queue_depth` counts the jobs that wait at that place, this
-    one included; `expected_wait_ns` is None when nothing is known yet.
+    one included; `expected_wait_ns` is None when nothing is known yet; `repeated` says that an
+    earlier submit with the same key had made the job.
     """
 
     job: str
@@ -46,6 +49,7 @@ class JobReceipt(Struct, frozen=True, kw_only=True):
     deadline: str
     queue_depth: int
     expected_wait_ns: int | None = None
+    repeated: bool = False
     v: int = 1
 
 
@@ -113,6 +117,14 @@ class JobEvent(Struct, frozen=True, kw_only=True):
     attempt: int = 0
     accepted: Job | None = None
     v: int = 1
+
+
+_KEYS = uuid_utils.UUID("6a1e2f0c-5d0b-4c5e-9a55-6d6d6e6b6579")
+
+
+def job_id_of(client: str, key: str) -> str:
+    """The id of the one job that a client's key stands for: a UUIDv5, so every Anchor finds the same."""
+    return str(uuid_utils.uuid5(_KEYS, f"{client}\n{key}"))
 
 
 def new_job_id() -> str:

@@ -46,6 +46,7 @@ class JobController(Controller):
         operation_id="submit",
         status_code=202,
         responses={
+            200: ResponseSpec(JobReceipt, description="The same request was submitted before under this key"),
             400: ResponseSpec(Problem, description="The job is not well formed; `field` says where"),
             404: ResponseSpec(Problem, description="There is no such function or node"),
             409: ResponseSpec(Problem, description="Nothing can run it at present"),
@@ -59,7 +60,7 @@ class JobController(Controller):
         user = request.auth.sub
         receipt = await parts.network.submit(data, client=user)
         await parts.index.accepted(receipt, data, user)
-        return Response(receipt, status_code=202, headers={"Location": f"{API}/jobs/{receipt.job}"})
+        return Response(receipt, status_code=200 if receipt.repeated else 202, headers={"Location": f"{API}/jobs/{receipt.job}"})
 
     @get(summary="List jobs, newest first", operation_id="jobs")
     async def jobs(  # each is one option of the query

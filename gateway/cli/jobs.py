@@ -44,6 +44,10 @@ def run(
     deadline: Annotated[
         float, typer.Option("--deadline", metavar="S", help="Seconds after which the job is not worth running.")
     ] = DEFAULT_DEADLINE_S,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", help="Run again with the same key, get the same job.", show_default=False),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show what happens while it runs.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the result.")] = True,
     url: runner.Url = None,
@@ -63,6 +67,8 @@ def run(
         request["node"] = node
     if match:
         request["match"] = labels(match)
+    if key is not None:
+        request["key"] = key
 
     async def work(client: Client) -> Exit:
         typed = await _typed(client, function, values.pairs(words or []))

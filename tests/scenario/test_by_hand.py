@@ -205,3 +205,12 @@ async def test_a_job_by_nats_alone(network: RunningNetwork) -> None:
         await nc.close()
     result = finished(network.api, job)
     assert result["data"]["text"] == "by nats"
+
+
+def test_a_key_makes_a_repeated_run_the_same_job(network: RunningNetwork) -> None:
+    first = network.mmn("run", "echo", "text=once", "--key", "by-hand-1", "-o", "json").json()
+    again = network.mmn("run", "echo", "text=once", "--key", "by-hand-1", "-o", "json").json()
+    assert again == first
+    other = network.mmn("run", "echo", "text=other", "--key", "by-hand-1")
+    assert other.code == 2
+    assert "key" in other.err

@@ -122,6 +122,27 @@ async def test_a_bad_request_is_named_and_nothing_is_stored(
     assert (caught.value.field if isinstance(caught.value, InvalidField) else None) == field
 
 
+async def test_a_key_stands_for_one_job_however_often_it_is_submitted(server: NatsServer, client: Client) -> None:
+    worker = ScriptedWorker(server, answers)
+    async with workers(worker):
+        await known(client)
+        async with asyncio.TaskGroup() as tasks:
+            submits = [tasks.create_task(client.submit(params={"x": 1}, key="order-1")) for _ in range(5)]
+        receipts = [submit.result() for submit in submits]
+        await client.result(receipts[0].job)
+        receipts.append(await client.submit(params={"x": 1}, key="order-1"))
+        await client.drained()
+        with pytest.raises(InvalidField) as caught:
+            await client.submit(params={"x": 2}, key="order-1")
+        assert (await client.submit(params={"x": 2}, key="order-2")).job != receipts[0].job
+        with pytest.raises(InvalidField, match="key"):
+            await client.submit(key="no spaces")
+    assert (caught.value.code, caught.value.reason, caught.value.field) == (409, "key-reused", "key")
+    assert len({receipt.job for receipt in receipts}) == 1
+    assert sum(not receipt.repeated for receipt in receipts) == 1
+    assert len([call for call in worker.calls if call.job == receipts[0].job]) == 1
+
+
 async def test_a_full_queue_refuses_with_a_time_to_come_back(server: NatsServer, client: Client) -> None:
     release = asyncio.Event()
 

@@ -14,11 +14,18 @@ ROOT = Path(__file__).parents[3] / "contracts"
 GOLDEN = sorted((ROOT / "golden").glob("*.json"))
 
 
+def held(old: object, new: object) -> bool:
+    """Whether everything in the old payload is in the new one; within a version changes only add."""
+    if isinstance(old, dict):
+        return isinstance(new, dict) and all(key in new and held(value, new[key]) for key, value in old.items())
+    return old == new
+
+
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_a_golden_payload_decodes_and_encodes_to_itself(path: Path) -> None:
+def test_a_golden_payload_decodes_and_keeps_all_it_said(path: Path) -> None:
     kind = MESSAGES[path.name.split(".")[0]]
-    plain = json.loads(path.read_text())
-    assert json.loads(msgspec.json.encode(codec.decode(path.read_bytes(), kind))) == plain
+    again = json.loads(msgspec.json.encode(codec.decode(path.read_bytes(), kind)))
+    assert held(json.loads(path.read_text()), again)
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
