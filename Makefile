@@ -1,9 +1,10 @@
 # Every target is one short command; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit integration scenario browser netns check fix bench lock spec clean
+.PHONY: help setup demo up test unit integration scenario containers browser netns web web-check picture check fix bench lock spec clean
 
 BIN    := .venv/bin
+WEB    := $(BIN)/python -P gateway/web/build.py
 PYTEST := $(BIN)/python -m pytest -rs
 CODE   := contracts runtime anchor gateway functions tests
 ARGS   ?=
@@ -34,6 +35,10 @@ integration: setup ## one component against a real nats-server
 scenario: setup ## the whole network in processes
 	@$(PYTEST) tests/scenario $(ARGS)
 
+containers: setup ## the network of compose.yaml, by podman and podman-compose
+	@$(BIN)/python -m tests.kit.containers
+	@MMN_CONTAINERS=1 $(PYTEST) tests/scenario/test_compose.py $(ARGS)
+
 browser: setup ## the web page in Chromium
 	@$(PYTEST) tests/browser $(ARGS)
 
@@ -43,7 +48,16 @@ netns: setup ## accuracy in network namespaces (needs root)
 bench: setup ## benchmarks: numbers are reported, never asserted (use a quiet machine)
 	@$(PYTEST) tests/benchmark --timeout=0 $(ARGS)
 
-check: setup ## lint, formatting, types and import rules
+web: setup ## build the web page (set-up does, when it can reach the npm registry)
+	@$(WEB) build
+
+web-check: setup
+	$(WEB) check
+
+picture: web ## remake gateway/web/picture.png (needs Chromium)
+	@$(BIN)/python -m tests.browser.picture $(ARGS)
+
+check: setup web-check ## lint, formatting, types and import rules
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
@@ -58,10 +72,12 @@ lock: setup ## remake the lock files from pyproject.toml (ARGS=--upgrade: take n
 	$(COMPILE) pyproject.toml -o requirements.lock >/dev/null
 	$(COMPILE) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock >/dev/null
 	printf 'uv\nsetuptools\n' | $(COMPILE) - --no-annotate -c requirements-dev.lock -o requirements-bootstrap.lock >/dev/null
+	printf 'podman-compose\n' | $(COMPILE) - -o .ci/podman-compose.lock >/dev/null
 
-spec: setup ## remake contracts/spec from the code
+spec: setup ## remake contracts/spec and the generated part of nats-config from the code
 	@$(BIN)/python -m contracts.spec
+	@$(BIN)/python -m contracts.access.describe
 
 clean: ## remove .venv, caches and build products
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist build gateway/web/dist gateway/web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

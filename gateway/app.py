@@ -13,10 +13,12 @@ from gateway.api.bundles import BundleController
 from gateway.api.functions import FunctionController
 from gateway.api.jobs import JobController, ResultController
 from gateway.api.modules import ModuleController
-from gateway.api.status import StatusController, page
+from gateway.api.status import StatusController
 from gateway.api.users import TokenController, UserController
 from gateway.live.feed import feed
 from gateway.parts import Parts
+from gateway.web import site
+from gateway.web.site import Site
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -29,9 +31,13 @@ _DESCRIPTION = (
 
 def create_app(parts: Parts) -> Litestar:
     """The ASGI application of one gateway."""
+    built = Site.load()
     return Litestar(
         route_handlers=[
-            page,
+            site.index,
+            site.asset,
+            site.view,
+            site.job_view,
             StatusController,
             TokenController,
             UserController,
@@ -42,7 +48,10 @@ def create_app(parts: Parts) -> Litestar:
             ModuleController,
             feed,
         ],
-        dependencies={"parts": Provide(lambda: parts, sync_to_thread=False)},
+        dependencies={
+            "parts": Provide(lambda: parts, sync_to_thread=False),
+            "site": Provide(lambda: built, sync_to_thread=False),
+        },
         guards=[parts.guard],
         exception_handlers={Exception: errors.answer},
         request_max_body_size=MAX_BODY_BYTES,

@@ -28,7 +28,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     port_file: Path | None = None
-    token_ttl_s: Annotated[int, Meta(ge=5, le=86400)] = 900
+    token_ttl_s: Annotated[int, Meta(ge=5, le=86400)] = 3600
     token_key_file: Path | None = None
     admin_user: str = "admin"
     admin_password_file: Path | None = None

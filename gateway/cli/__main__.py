@@ -16,11 +16,14 @@ from gateway.cli.demo import demo
 from gateway.cli.deploy import deploy
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.login import login, logout
+from gateway.cli.logs import logs
 from gateway.cli.new import new
+from gateway.cli.provisioning import provision, streams
 from gateway.cli.up import server_config, up
 from gateway.cli.watch import modules, watch
 
 LOCAL = "On this machine"
+ELSEWHERE = "In containers and on hosts"
 AUTHORS = "Write and deploy functions"
 MEASURE = "Measure and look"
 
@@ -53,12 +56,15 @@ def root(
 app.command(rich_help_panel=LOCAL)(up)
 app.command(rich_help_panel=LOCAL)(demo)
 app.command("server-config", rich_help_panel=LOCAL)(server_config)
+app.command(rich_help_panel=ELSEWHERE)(provision)
+app.command(rich_help_panel=ELSEWHERE)(streams)
 app.command(rich_help_panel=AUTHORS)(new)
 app.command(rich_help_panel=AUTHORS)(deploy)
 app.add_typer(functions.app, name="functions", rich_help_panel=AUTHORS)
 app.command(rich_help_panel=MEASURE)(jobs.run)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=MEASURE)
 app.command(rich_help_panel=MEASURE)(watch)
+app.command(rich_help_panel=MEASURE)(logs)
 app.command(rich_help_panel=MEASURE)(modules)
 app.command(rich_help_panel=MEASURE)(login)
 app.command(rich_help_panel=MEASURE)(logout)

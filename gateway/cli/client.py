@@ -111,18 +111,26 @@ class Client:
         return await self._authorised("POST", path, params=query, data=data, headers=headers, timeout=120.0)
 
     async def follow(
-        self, topics: Sequence[str], *, job: str | None = None, function: str | None = None
+        self,
+        topics: Sequence[str],
+        *,
+        job: str | None = None,
+        function: str | None = None,
+        since: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[Frame, None]:
-        """The live feed, without end: it reconnects where it was cut off. Raises Stop when that fails, too."""
-        since: dict[str, Any] = {}
+        """The live feed, without end: it reconnects where it was cut off. Raises Stop when that fails, too.
+
+        `since` says, per topic, behind which cursor to begin.
+        """
+        seen = dict(since or {})
         failures = 0
         while True:
             try:
-                async for frame in self._connection(topics, job, function, since):
+                async for frame in self._connection(topics, job, function, seen):
                     failures = 0
-                    since |= frame.cursors
+                    seen |= frame.cursors
                     if frame.type == "gap" and frame.cursor is not None:
-                        since[frame.topic] = frame.cursor
+                        seen[frame.topic] = frame.cursor
                     yield frame
             except Stop as stop:
                 failures += 1

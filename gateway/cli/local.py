@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import secrets
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -20,9 +19,9 @@ from typing import Any
 import msgspec
 
 from contracts import bus, subjects
-from contracts.access import provision, roles
+from contracts.access import provision
 from contracts.errors import Unavailable
-from gateway.cli import processes
+from gateway.cli import identities, processes
 from gateway.cli.embedded import EmbeddedServer
 from gateway.cli.exits import Exit, Stop, sole
 from gateway.cli.stack import Program, Stack, tail_of
@@ -58,7 +57,7 @@ class LocalNetwork:
         self.wish = wish
         self.stack = stack
         self.files = provision.NetworkFiles(wish.folder)
-        self.password_file = wish.folder / "password"
+        self.password_file = wish.folder / identities.PASSWORD_FILE
         self.nats_url = wish.nats_url or ""
         self.url = ""
         self._ready = False
@@ -70,23 +69,12 @@ class LocalNetwork:
 
     def credentials(self) -> dict[str, Path]:
         """Make or find every identity this network needs; returns the files by their short names."""
-        make = self.files.credentials
-        made = {
-            "operator": make(roles.OPERATOR, provision.OPERATOR_ID),
-            "provisioner": make(roles.PROVISIONER, provision.PROVISIONER_ID),
-            "anchor": make(roles.ANCHOR, processes.ANCHOR_ID, file="anchor"),
-            "gateway": make(roles.GATEWAY, processes.GATEWAY_ID, file="gateway"),
-        }
-        for node in self.wish.node_names():
-            self.files.node_key(node)
-            made[f"runtime-{node}"] = make(roles.RUNTIME, node, file=f"runtime-{node}")
-        return made
+        return identities.credentials(self.files, self.wish.node_names())
 
     async def start(self, say: Callable[[str], None]) -> None:
         """Start everything and return when all of it is ready. Raises Stop."""
         credentials = self.credentials()
-        if not self.password_file.exists():
-            provision.write_secret(self.password_file, secrets.token_urlsafe(18))
+        identities.password_file(self.files)
         (self.wish.folder / "logs").mkdir(mode=0o700, exist_ok=True)
         if self.wish.nats_url is None:
             say("starting NATS")
@@ -149,7 +137,7 @@ class LocalNetwork:
 
     async def _until_ready(self, credentials: Path, port_file: Path) -> None:
         """All services answer by name, and the gateway says that it is ready."""
-        wanted = {"anchor": ("anchor", processes.ANCHOR_ID), "gateway": ("gateway", processes.GATEWAY_ID)}
+        wanted = {"anchor": ("anchor", identities.ANCHOR_ID), "gateway": ("gateway", identities.GATEWAY_ID)}
         wanted |= {f"runtime-{node}": ("runtime", node) for node in self.wish.node_names()}
         missing = sorted(wanted)
         try:
@@ -197,7 +185,7 @@ class LocalNetwork:
 
 def server_configuration(wish: Wish, *, host: str, port: int) -> str:
     """The configuration of a server that knows this network's keys; makes those that are missing. Raises Stop."""
-    with _alone(wish.folder):
+    with alone(wish.folder):
         files = provision.NetworkFiles(wish.folder)
         for node in wish.node_names():
             files.node_key(node)
@@ -205,7 +193,7 @@ def server_configuration(wish: Wish, *, host: str, port: int) -> str:
 
 
 @contextmanager
-def _alone(folder: Path) -> Generator[None]:
+def alone(folder: Path) -> Generator[None]:
     """Hold the folder for this process. Raises Stop when another network runs in it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -236,7 +224,7 @@ async def running(
     `say` prints what happens to processes, `progress` the steps of the start. Leave by
     `network.stack.during(...)`, which raises Ended on SIGINT, SIGTERM and hopeless programs.
     """
-    with _alone(wish.folder):
+    with alone(wish.folder):
         (wish.folder / STACK_FILE).unlink(missing_ok=True)
         try:
             async with asyncio.TaskGroup() as group:

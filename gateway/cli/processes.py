@@ -16,13 +16,12 @@ import nats.errors
 
 from contracts import subjects
 from contracts.bus import Bus
+from gateway.cli import identities
 from gateway.cli.stack import Program
 
 if TYPE_CHECKING:
     from gateway.cli.local import LocalNetwork
 
-ANCHOR_ID = "anchor1"
-GATEWAY_ID = "gateway1"
 HOST = "127.0.0.1"
 ADMIN = "admin"
 _POLL_S = 0.05
@@ -64,7 +63,7 @@ class Launch:
 
     def _anchor(self) -> dict[str, str]:
         return {
-            "MMN_ANCHOR_ID": ANCHOR_ID,
+            "MMN_ANCHOR_ID": identities.ANCHOR_ID,
             "MMN_ANCHOR_NATS_URL": self.network.nats_url,
             "MMN_ANCHOR_NATS_CREDS": str(self.credentials["anchor"]),
         }
@@ -74,7 +73,7 @@ class Launch:
         # Started again, it keeps the port that people know by then.
         port = urlsplit(network.url).port if network.url else network.wish.port
         return {
-            "MMN_GATEWAY_ID": GATEWAY_ID,
+            "MMN_GATEWAY_ID": identities.GATEWAY_ID,
             "MMN_GATEWAY_NATS_URL": network.nats_url,
             "MMN_GATEWAY_NATS_CREDS": str(self.credentials["gateway"]),
             "MMN_GATEWAY_STATE_DIR": str(self.port_file.parent),

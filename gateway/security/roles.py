@@ -30,6 +30,13 @@ OPEN = None
 
 RIGHTS: dict[tuple[str, str], Role | None] = {
     ("GET", "/"): OPEN,
+    ("GET", "/assets/{name}"): OPEN,
+    ("GET", "/modules"): OPEN,
+    ("GET", "/functions"): OPEN,
+    ("GET", "/run"): OPEN,
+    ("GET", "/jobs"): OPEN,
+    ("GET", "/jobs/{job}"): OPEN,
+    ("GET", "/log"): OPEN,
     ("GET", "/schema"): OPEN,
     ("GET", "/schema/{path}"): OPEN,
     ("GET", "/schema/openapi.json"): OPEN,

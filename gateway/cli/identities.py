@@ -1,0 +1,70 @@
+"""Who is who in a network: every process's credentials, and a folder for each with what it may know."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from contracts.access import provision, roles
+
+ANCHOR_ID = "anchor1"
+GATEWAY_ID = "gateway1"
+PASSWORD_FILE = "password"  # noqa: S105  # a file's name
+
+
+def credentials(files: provision.NetworkFiles, nodes: Sequence[str]) -> dict[str, Path]:
+    """Make or find every identity of a network with these nodes; returns the files by their short names."""
+    make = files.credentials
+    made = {
+        "operator": make(roles.OPERATOR, provision.OPERATOR_ID),
+        "provisioner": make(roles.PROVISIONER, provision.PROVISIONER_ID),
+        "anchor": make(roles.ANCHOR, ANCHOR_ID, file="anchor"),
+        "gateway": make(roles.GATEWAY, GATEWAY_ID, file="gateway"),
+    }
+    for node in nodes:
+        files.node_key(node)
+        made[f"runtime-{node}"] = make(roles.RUNTIME, node, file=f"runtime-{node}")
+    return made
+
+
+def password_file(files: provision.NetworkFiles) -> Path:
+    """The file with the first user's password, made if there is none."""
+    path = files.folder / PASSWORD_FILE
+    if not path.exists():
+        provision.write_secret(path, secrets.token_urlsafe(18))
+    return path
+
+
+def hand_out(files: provision.NetworkFiles, nodes: Sequence[str], folder: Path, *, server_config: str) -> list[str]:
+    """Copy what each process needs to a folder of its own. Returns the folders' names.
+
+    nats/          server.conf
+    streams/       nats.creds of the provisioner, for `mmn streams`
+    anchor/        nats.creds
+    gateway/       nats.creds, password: the first user's
+    operator/      nats.creds, password: what people use
+    node-<node>/   nats.creds, signing.key, measure-account: the public key of account MEASURE
+    """
+    made = {name: path.read_text() for name, path in credentials(files, nodes).items()}
+    password = password_file(files).read_text()
+    given: dict[str, Mapping[str, str]] = {
+        "nats": {"server.conf": server_config},
+        "streams": {"nats.creds": made["provisioner"]},
+        "anchor": {"nats.creds": made["anchor"]},
+        "gateway": {"nats.creds": made["gateway"], PASSWORD_FILE: password},
+        "operator": {"nats.creds": made["operator"], PASSWORD_FILE: password},
+    }
+    for node in nodes:
+        # A hyphen is in no node's id, so that no node is taken for a service.
+        given[f"node-{node}"] = {
+            "nats.creds": made[f"runtime-{node}"],
+            "signing.key": files.node_key(node).read_text(),
+            "measure-account": files.account_key("MEASURE"),
+        }
+    for name, contents in given.items():
+        # The folder may be a volume that was made by somebody else: its mode is left as it is.
+        (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file, text in contents.items():
+            provision.write_secret(folder / name / file, text)
+    return list(given)

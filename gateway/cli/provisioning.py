@@ -1,0 +1,129 @@
+"""`mmn provision` and `mmn streams`: make a network whose processes something else than `mmn up` starts."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import nats.errors
+import typer
+from nats.js.errors import ServiceUnavailableError
+
+from contracts import bus, clock, subjects
+from contracts.access import provision as access
+from contracts.access.serverconf import Sync
+from contracts.errors import InvalidField, Unavailable
+from contracts.functions import check_node
+from gateway.cli import identities, render, runner
+from gateway.cli.exits import Exit, Stop
+from gateway.cli.local import alone
+from gateway.cli.up import Dir, state_folder
+
+_RETRY_S = 0.5
+# JetStream answers a little later than the server itself, and in a cluster once it has a leader.
+_NOT_YET = (Unavailable, TimeoutError, nats.errors.NoRespondersError, ServiceUnavailableError)
+
+
+def provision(
+    folder: Dir = None,
+    nodes: Annotated[str, typer.Option("--nodes", metavar="N1,N2", help="The nodes' ids.")] = "n1",
+    host: Annotated[str, typer.Option("--host", help="The address the NATS server listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=-1, max=65535, help="The port it listens on.")] = 4222,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Where the server keeps its streams. Default: in --dir.", show_default=False),
+    ] = None,
+    sync_always: Annotated[
+        bool, typer.Option("--sync-always", help="The server writes each message to disk at once: slower, but lasts.")
+    ] = False,
+    hand_out: Annotated[
+        Path | None,
+        typer.Option("--hand-out", help="Copy here, to a folder each, what each process may know.", show_default=False),
+    ] = None,
+) -> None:
+    """Make keys, credentials and the NATS server's configuration, and start nothing.
+
+    What is there already is kept; the same command with more nodes adds those.
+    --dir then holds the operator's key: no service needs it. Each service needs its own folder of --hand-out:
+    nats, streams, anchor, gateway, operator (for people), node-n1 and so on.
+
+    Examples:
+        mmn provision --dir net --nodes fra1,ber1
+        mmn provision --dir net --nodes fra1 --host 0.0.0.0 --data /var/lib/nats --hand-out out
+    """
+    wanted, state = node_ids(nodes), state_folder(folder)
+    place = data.expanduser() if data else None
+    sync: Sync = "always" if sync_always else "2m"
+    with alone(state):
+        files = access.NetworkFiles(state)
+        made = identities.credentials(files, wanted)
+        text = files.server_config(
+            listen=f"{host}:{port}", ports_dir=place or files.nats_dir, data_dir=place or files.nats_dir, sync=sync
+        )
+        access.write_secret(files.nats_dir / "server.conf", text)
+        render.note(f"credentials in {state / 'creds'}: {', '.join(made)}")
+        render.note(f"configuration of the NATS server: {files.nats_dir / 'server.conf'}")
+        if hand_out is not None:
+            try:
+                names = identities.hand_out(files, wanted, hand_out.expanduser(), server_config=text)
+            except OSError as error:
+                raise Stop(
+                    Exit.BAD_INPUT, "nothing can be handed out", f"{error.filename}: {error.strerror}"
+                ) from error
+            render.note(f"what each process needs, in {hand_out}: {', '.join(names)}")
+
+
+def node_ids(text: str) -> list[str]:
+    """Node ids from a list with commas, each once. Raises Stop."""
+    try:
+        return list(dict.fromkeys(check_node(name.strip()) for name in text.split(",") if name.strip()))
+    except InvalidField as error:
+        raise Stop(Exit.BAD_INPUT, "wrong input", f"--nodes: each one {error.rule}, commas between them") from error
+
+
+def streams(
+    nats_url: Annotated[str, typer.Option("--nats-url", help="The NATS server.")] = "nats://127.0.0.1:4222",
+    folder: Dir = None,
+    creds: Annotated[
+        Path | None,
+        typer.Option("--creds", help="The provisioner's credentials. Default: those in --dir.", show_default=False),
+    ] = None,
+    replicas: Annotated[
+        int, typer.Option("--replicas", min=1, max=5, help="Copies of each message; 3 in a cluster.")
+    ] = 1,
+    within: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the server.")] = 60.0,
+) -> None:
+    """Make or update every stream and bucket of a network, once its NATS server answers.
+
+    Examples:
+        mmn streams --dir net
+        mmn streams --nats-url nats://nats.example.net:4222 --creds out/streams/nats.creds --replicas 3
+    """
+    file = creds or state_folder(folder) / "creds" / f"{access.PROVISIONER_ID}.creds"
+    made = runner.run(_streams(nats_url, bus.FileCredentials(file), replicas, within=within))
+    render.note(f"made {', '.join(made)}" if made else "every stream and bucket was there; all are up to date")
+
+
+async def _streams(url: str, credentials: bus.Credentials, replicas: int, *, within: float) -> list[str]:
+    until = clock.monotonic_ns() + int(within * 1e9)
+    while True:
+        try:
+            return await _provisioned(url, credentials, replicas)
+        except _NOT_YET as error:
+            if clock.monotonic_ns() > until:
+                raise Stop(
+                    Exit.UNAVAILABLE, "the streams cannot be made", str(error) or type(error).__name__
+                ) from error
+        except nats.errors.Error as error:
+            raise Stop(Exit.BAD_INPUT, "the streams cannot be made", str(error)) from error
+        await asyncio.sleep(_RETRY_S)
+
+
+async def _provisioned(url: str, credentials: bus.Credentials, replicas: int) -> list[str]:
+    identity = access.PROVISIONER_ID
+    connection = await bus.connect(url, credentials, identity=identity, inbox=subjects.manage_inbox(identity))
+    try:
+        return await access.provision_streams(connection, replicas=replicas)
+    finally:
+        await connection.drain()

@@ -1,0 +1,1 @@
+"""What services agree on, as a real server takes it."""
