@@ -8,6 +8,8 @@ from importlib.metadata import version
 
 import structlog
 
+from anchor.breakers import Breaker
+from anchor.checks import Checks
 from anchor.discovery import Discovery
 from anchor.dispatcher import Dispatcher
 from anchor.ledger import Ledger
@@ -34,10 +36,11 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
         inbox=subjects.manage_inbox(settings.id),
         name=f"anchor/{settings.id}",
     )
-    registry = Registry()
+    registry = Registry(breaker=lambda: Breaker(open_s=settings.breaker_open))
     ledger = Ledger(connection, settings.id)
     dispatcher = Dispatcher(connection, registry, Slots(registry), ledger, ack_wait=settings.ack_wait)
-    discovery = Discovery(connection, registry)
+    checks = Checks(connection, registry)
+    discovery = Discovery(connection, registry, checks)
     sweeper = Sweeper(connection, registry, dispatcher, ledger, every=settings.sweep_every)
     lag = heart.LoopLag()
 
@@ -52,6 +55,8 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
             queue=dispatcher.waiting,
             done=dispatcher.done,
             faults=dispatcher.faults,
+            breakers=registry.open_breakers(),
+            routing=registry.routed(),
             loop_lag_ns=lag.take(),
             rss_bytes=heart.resident_bytes(),
         )
@@ -67,6 +72,7 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
                     lag.run(),
                     heart.beat(connection, report),
                     discovery.run(known),
+                    checks.run(),
                     dispatcher.run(),
                 )
             ]

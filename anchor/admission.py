@@ -22,18 +22,32 @@ from contracts.subjects import ANY_PLACE
 _NS = 1_000_000_000
 
 
+def _refuse(uri: str) -> Any:
+    raise ValueError(f"a schema may not refer to {uri[:200]}")
+
+
 class Schemas:
-    """Compiled parameter schemas, one per bundle digest."""
+    """Compiled parameter schemas, one per function."""
 
     def __init__(self) -> None:
-        self._compiled: dict[str, Any] = {}
+        self._compiled: dict[str, tuple[dict[str, Any], Any]] = {}
+
+    def _validator(self, card: Card) -> Any:
+        """The compiled schema of this very card: a digest is only what a worker says of itself."""
+        schema, validator = self._compiled.get(card.function, (None, None))
+        if schema is not card.params_schema:
+            try:
+                # Schemas come from workers: without this, a reference would be fetched from wherever it points.
+                validator = jsonschema_rs.validator_for(card.params_schema, retriever=_refuse)
+            except (ValueError, jsonschema_rs.ReferencingError) as error:
+                rule = f"the parameter schema of {card.function} cannot be used: {str(error)[:200]}"
+                raise Refused(409, "bad-schema", f"function: {rule}") from error
+            self._compiled[card.function] = (card.params_schema, validator)
+        return validator
 
     def check(self, card: Card, params: Mapping[str, Any]) -> None:
         """Raise InvalidField for the first parameter that breaks the function's schema."""
-        validator = self._compiled.get(card.digest)
-        if validator is None:
-            validator = jsonschema_rs.validator_for(card.params_schema)
-            self._compiled[card.digest] = validator
+        validator = self._validator(card)
         known = card.params_schema.get("properties", {})
         error = next(iter(validator.iter_errors(dict(params))), None)
         if error is None:
@@ -88,7 +102,8 @@ def _place(request: JobRequest, registry: Registry) -> str:
             rule = _nobody(request, registry, "no node with these labels runs a worker")
             raise InvalidField("match", rule, reason="no-such-place")
     loads: dict[str, list[Instance]] = {}
-    for instance in serving:
+    # A draining node looks lighter and lighter; it is taken only when there is no other.
+    for instance in [instance for instance in serving if instance.state == "up"] or serving:
         loads.setdefault(instance.node, []).append(instance)
     lightest = min(_load(group) for group in loads.values())
     return random.choice([node for node, group in loads.items() if _load(group) == lightest])

@@ -7,6 +7,7 @@ registry's news of a lost instance ends every call that it had.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from nats.aio.msg import Msg
 from anchor.registry import Instance
 from contracts import codec, service, subjects
 from contracts.bus import Bus
-from contracts.errors import MmnError
+from contracts.errors import MmnError, Refused, Unavailable
 from contracts.jobs import HEADER_QUEUE_NS, HEADER_RUN_NS, Call, CallReply
 
 
@@ -26,6 +27,10 @@ class NotListening(MmnError):
 
 class WorkerLost(MmnError):
     """The worker went away, or stayed silent, with the call in hand. It may have run."""
+
+
+class BadAnswer(MmnError):
+    """The worker answered with something that is no answer to this call."""
 
 
 class ReplyLost(MmnError):
@@ -41,12 +46,30 @@ class Served:
     run_ns: int
 
 
+class _AnswerLost(Exception):
+    """The worker's connection was interrupted: it works on, but may not answer any more."""
+
+
+_MOST_DIGITS = 19
 _LOOK_EVERY_S = 5.0
+_LONGEST_NS = 86_400_000_000_000
+_LOOK_OFTEN_S = 0.5
 
 
 def _header_ns(headers: Mapping[str, str], name: str) -> int:
     text = headers.get(name, "0")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() and len(text) < _MOST_DIGITS else 0
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """A call under way. `future` gets the answer, or the reason why there is none."""
+
+    future: asyncio.Future[Msg]
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 class Caller:
@@ -61,8 +84,8 @@ class Caller:
         self._has_result = has_result
         self._inbox = bus.nc.new_inbox()
         self._count = 0
-        self._waiting: dict[str, asyncio.Future[Msg]] = {}
-        self._of_instance: defaultdict[str, set[asyncio.Future[Msg]]] = defaultdict(set)
+        self._waiting: dict[str, _Pending] = {}
+        self._of_instance: defaultdict[str, set[_Pending]] = defaultdict(set)
 
     async def open(self) -> None:
         """Subscribe to the replies."""
@@ -70,31 +93,34 @@ class Caller:
         self._bus.on_reconnect(self._reconnected)
 
     def _reconnected(self) -> None:
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(ReplyLost("the connection to NATS was interrupted"))
+        for pending in self._waiting.values():
+            pending.fail(ReplyLost("the connection to NATS was interrupted"))
 
     async def _arrived(self, msg: Msg) -> None:
-        future = self._waiting.get(msg.subject.rpartition(".")[2])
-        if future is not None and not future.done():
-            future.set_result(msg)
+        pending = self._waiting.get(msg.subject.rpartition(".")[2])
+        if pending is not None and not pending.future.done():
+            pending.future.set_result(msg)
 
     def lost(self, instance: Instance, reason: str) -> None:
         """End every call that this instance has in hand."""
-        for future in self._of_instance.pop(instance.id, set()):
-            if not future.done():
-                future.set_exception(WorkerLost(f"worker {instance.id} was lost: {reason}"))
+        for pending in self._of_instance.pop(instance.id, set()):
+            pending.fail(WorkerLost(f"worker {instance.id} was lost: {reason}"))
+
+    def interrupted(self, instance: Instance) -> None:
+        """The instance has a new connection: what it stores still counts, its answers do not arrive."""
+        for pending in self._of_instance.get(instance.id, ()):
+            pending.fail(_AnswerLost())
 
     async def call(self, instance: Instance, call: Call, *, within: float) -> Served:
         """Run one job on one instance.
 
-        Raises NotListening, WorkerLost, ReplyLost, or the Refused that the worker answered.
+        Raises NotListening, WorkerLost, ReplyLost, BadAnswer, or the Refused that the worker answered.
         """
         self._count += 1
-        token = str(self._count)
-        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        self._waiting[token] = future
-        self._of_instance[instance.id].add(future)
+        # With a part that cannot be guessed, so that nobody else can answer.
+        token = f"{self._count}-{secrets.token_hex(6)}"
+        pending = self._waiting[token] = _Pending(asyncio.get_running_loop().create_future())
+        self._of_instance[instance.id].add(pending)
         try:
             await self._bus.nc.publish(
                 subjects.call(instance.function, instance.id),
@@ -102,31 +128,44 @@ class Caller:
                 reply=f"{self._inbox}.{token}",
                 headers={codec.HEADER: codec.MSGPACK},
             )
-            msg = await self._answer(future, call.job, instance, within)
+            msg = await self._answer(pending, call.job, instance, within)
         finally:
             self._waiting.pop(token, None)
-            self._of_instance[instance.id].discard(future)
+            self._of_instance[instance.id].discard(pending)
             if not self._of_instance[instance.id]:
                 del self._of_instance[instance.id]
-        return self._served(instance, msg)
+        return self._served(instance, msg, call.job)
 
-    async def _answer(self, future: asyncio.Future[Msg], job: str, instance: Instance, within: float) -> Msg:
-        left = within
+    async def _answer(self, pending: _Pending, job: str, instance: Instance, within: float) -> Msg:
+        loop = asyncio.get_running_loop()
+        until, every = loop.time() + within, _LOOK_EVERY_S
         while True:
-            done, _ = await asyncio.wait([future], timeout=min(left, _LOOK_EVERY_S))
+            done, _ = await asyncio.wait([pending.future], timeout=max(0.0, min(until - loop.time(), every)))
             if done:
-                return future.result()
-            left -= _LOOK_EVERY_S
-            if left <= 0:
+                try:
+                    return pending.future.result()
+                except _AnswerLost:
+                    pending.future, every = loop.create_future(), _LOOK_OFTEN_S
+            if loop.time() >= until:
                 raise WorkerLost(f"worker {instance.id} did not answer within {within:.1f} s")
-            if await self._has_result(job):
+            try:
+                stored = await self._has_result(job)
+            except Unavailable:
+                # The stream says nothing now, and neither does the worker: that is no news of either.
+                continue
+            if stored:
                 raise ReplyLost("the result is stored, the answer did not arrive")
 
     @staticmethod
-    def _served(instance: Instance, msg: Msg) -> Served:
+    def _served(instance: Instance, msg: Msg, job: str) -> Served:
         headers = msg.headers or {}
         if headers.get("Status") == "503":
             raise NotListening(f"worker {instance.id} does not listen")
         service.raise_refusal(headers)
-        reply = codec.decode(msg.data, CallReply, codec.content_type(headers), at="reply")
+        try:
+            reply = codec.decode(msg.data, CallReply, codec.content_type(headers), at="reply")
+        except Refused as error:
+            raise BadAnswer(f"worker {instance.id} gave an answer that cannot be read: {error.message}") from error
+        if reply.job != job:
+            raise BadAnswer(f"worker {instance.id} answered for another job")
         return Served(reply, _header_ns(headers, HEADER_QUEUE_NS), _header_ns(headers, HEADER_RUN_NS))

@@ -1,4 +1,4 @@
-"""How the registry learns: announcements, heartbeats, `$SRV` questions, deployments.
+"""How the registry learns: connections, announcements, heartbeats, `$SRV` questions, deployments.
 
 A broadcast answer is a hint that anybody could give; an instance is believed when its runtime
 announced it, or when it answered on `$SRV.INFO.<function>.<instance>`, a subject that only
@@ -16,6 +16,8 @@ import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
+from anchor.checks import Checks
+from anchor.connections import FINAL_REASONS, ConnectionEvent, Connections
 from anchor.registry import Registry
 from contracts import clock, codec, functions, streams, subjects
 from contracts.bus import Bus
@@ -30,6 +32,8 @@ _GATHER_S = 2.0
 _STALL_S = 0.3
 _ASK_EVERY_S = 30.0
 _TICK_S = 0.25
+_QUESTIONS_AT_ONCE = 16
+_ASK_AGAIN_S = 2.0
 CALL_ENDPOINT = "call"
 
 
@@ -52,6 +56,10 @@ class ServiceInfo(msgspec.Struct):
     endpoints: list[EndpointInfo] = []
 
 
+UNSOUND = (MmnError, msgspec.MsgspecError, ValueError, RecursionError)
+"""What reading a hostile answer may raise: nothing that a worker says may end the Anchor."""
+
+
 def _json_object(text: str) -> dict[str, Any]:
     value = msgspec.json.decode(text)
     return value if isinstance(value, dict) else {}
@@ -60,10 +68,10 @@ def _json_object(text: str) -> dict[str, Any]:
 def card_of(info: ServiceInfo) -> Card | None:
     """Read a worker's card off its INFO; None when it is not a worker or not a sound one."""
     work = next((endpoint for endpoint in info.endpoints if endpoint.name == CALL_ENDPOINT), None)
-    if work is None or work.subject != subjects.call(info.name, info.id):
-        return None
-    notes: Mapping[str, str] = work.metadata or {}
     try:
+        if work is None or work.subject != subjects.call(info.name, info.id):
+            return None
+        notes: Mapping[str, str] = work.metadata or {}
         return Card(
             function=functions.check_name(info.name),
             version=info.version,
@@ -75,29 +83,42 @@ def card_of(info: ServiceInfo) -> Card | None:
             result_schema=_json_object(notes.get("result_schema", "{}")),
             box=info.metadata.get("box", ""),
         )
-    except (MmnError, msgspec.MsgspecError) as error:
-        log.warning("unsound INFO", instance=info.id[:64], error=str(error))
+    except UNSOUND as error:
+        log.warning("unsound INFO", instance=info.id[:64], error=str(error)[:200])
+        return None
+
+
+def _connection_event(msg: Msg) -> ConnectionEvent | None:
+    try:
+        return msgspec.json.decode(msg.data, type=ConnectionEvent)
+    except msgspec.DecodeError as error:
+        log.warning("unsound connection event", error=str(error))
         return None
 
 
 class Discovery:
     """Feeds one registry from NATS."""
 
-    def __init__(self, bus: Bus, registry: Registry) -> None:
+    def __init__(self, bus: Bus, registry: Registry, checks: Checks) -> None:
         self._bus = bus
         self._registry = registry
-        self._asking: set[str] = set()
+        self._checks = checks
+        self._connections = Connections()
+        self._asking: dict[str, float] = {}
         self._questions: asyncio.Queue[tuple[str, str]] = asyncio.Queue(maxsize=10_000)
         self._again = asyncio.Event()
 
     async def open(self) -> None:
         """Subscribe, then gather who is there. After this, jobs can be admitted."""
+        await self._bus.nc.subscribe(f"{subjects.CONNECTIONS}.CONNECT", cb=self._connected)
+        await self._bus.nc.subscribe(f"{subjects.CONNECTIONS}.DISCONNECT", cb=self._disconnected)
         await self._bus.nc.subscribe(subjects.ANNOUNCEMENTS, cb=self._announced)
         await self._bus.nc.subscribe(subjects.HEALTH, cb=self._health)
         self._bus.on_reconnect(self._reconnected)
         await self.gather()
 
     def _reconnected(self) -> None:
+        self._connections.forget()
         self._registry.forgive_silence(clock.monotonic_ns())
         self._again.set()
 
@@ -105,9 +126,25 @@ class Discovery:
         """Follow changes until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_deployments(deployments_known))
-            tasks.create_task(self._ask_unknown())
+            for _ in range(_QUESTIONS_AT_ONCE):
+                tasks.create_task(self._ask_unknown())
             tasks.create_task(self._tick())
             tasks.create_task(self._gather_again())
+
+    async def _connected(self, msg: Msg) -> None:
+        event = _connection_event(msg)
+        if event is not None:
+            self._connections.opened(event)
+            self._registry.connected(event.client.user, clock.monotonic_ns())
+
+    async def _disconnected(self, msg: Msg) -> None:
+        event = _connection_event(msg)
+        if event is None or not self._connections.closed(event):
+            return
+        final = event.reason in FINAL_REASONS
+        gone = self._registry.disconnected(event.client.user, event.reason, clock.monotonic_ns(), final=final)
+        for instance in gone:
+            log.info("instance disconnected", instance=instance.id, reason=event.reason)
 
     async def _announced(self, msg: Msg) -> None:
         try:
@@ -122,7 +159,9 @@ class Discovery:
             return
         now = clock.monotonic_ns()
         if news.event == "ready" and news.card is not None:
-            self._registry.ready(news.instance, news.node, news.card, news.labels, now)
+            known = self._registry.ready(news.instance, news.node, news.card, news.labels, now, user_key=news.user_key)
+            if not known:
+                self._ask(news.function, news.instance)
         elif news.event == "draining":
             self._registry.draining(news.instance)
         elif news.event in {"stopped", "failed"}:
@@ -137,35 +176,50 @@ class Discovery:
             return
         if health.state == "starting":
             return
-        if not self._registry.heard(health.instance, health.state, health.limit, clock.monotonic_ns()):
+        load = max(0, health.in_flight) + max(0, health.queue)
+        if not self._registry.heard(health.instance, health.state, health.limit, clock.monotonic_ns(), load=load):
             self._ask(health.function, health.instance)
 
     def _ask(self, function: str, instance: str) -> None:
-        if instance not in self._asking and not self._questions.full():
-            self._asking.add(instance)
-            self._questions.put_nowait((function, instance))
+        now = asyncio.get_running_loop().time()
+        if self._asking.get(instance, 0.0) > now or self._questions.full():
+            return
+        # One that does not prove itself, a dead endpoint with a live heart say, is not asked all the time.
+        self._asking = {name: until for name, until in self._asking.items() if until > now}
+        self._asking[instance] = now + _ASK_AGAIN_S
+        self._questions.put_nowait((function, instance))
 
     async def _ask_unknown(self) -> None:
         while True:
-            function, instance = await self._questions.get()
-            try:
-                await self._prove(function, instance)
-            finally:
-                self._asking.discard(instance)
+            await self._prove(*await self._questions.get())
 
     async def _prove(self, function: str, instance: str) -> None:
         """Ask one instance itself, on the subject that only it may serve."""
         try:
             reply = await self._bus.nc.request(subjects.service("INFO", function, instance), timeout=1.0)
             info = msgspec.json.decode(reply.data, type=ServiceInfo)
-        except (nats.errors.Error, TimeoutError, msgspec.DecodeError, MmnError) as error:
+            labels = {key: str(value) for key, value in _json_object(info.metadata.get("labels", "{}")).items()}
+            functions.check_labels(labels)
+        except (nats.errors.Error, TimeoutError, *UNSOUND) as error:
             log.info("instance did not prove itself", instance=instance[:64], reason=type(error).__name__)
             return
         card = card_of(info)
-        if card is None or info.id != instance:
+        # The subject it answered on proves its function and id; what it says beside them proves nothing.
+        if card is None or info.id != instance or info.name != function:
             return
-        labels = {key: str(value) for key, value in _json_object(info.metadata.get("labels", "{}")).items()}
-        self._registry.ready(instance, node_of(instance), card, labels, clock.monotonic_ns())
+        # What was down before has to show the end that counts, too.
+        if self._registry.was_down(instance) and not await self._checks.answers(card.function, instance):
+            return
+        self._registry.ready(
+            instance,
+            node_of(instance),
+            card,
+            labels,
+            clock.monotonic_ns(),
+            user_key=info.metadata.get("user_key"),
+            proved=True,
+        )
+        self._asking.pop(instance, None)
 
     async def gather(self) -> None:
         """Ask everybody once; every worker that answers is then asked in person."""
@@ -187,7 +241,7 @@ class Discovery:
     def _hinted(self, msg: Msg) -> None:
         try:
             info = msgspec.json.decode(msg.data, type=ServiceInfo)
-        except msgspec.DecodeError:
+        except UNSOUND:
             return
         if any(endpoint.name == CALL_ENDPOINT for endpoint in info.endpoints) and not self._registry.get(info.id):
             self._ask(info.name, info.id)

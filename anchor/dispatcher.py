@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from anchor import outcomes
+from anchor.budget import Budget
 from anchor.calls import Caller, Served
 from anchor.lanes import Lane
 from anchor.ledger import Ledger
@@ -53,9 +54,13 @@ class Dispatcher:
         self._tasks: asyncio.TaskGroup | None = None
         self._idle = asyncio.Event()
         self._stopping = False
+        self._retries = Budget(floor_per_s=2.0, burst=20.0)
+        # A lost worker says nothing against its jobs: they all run again, only not all in one moment.
+        self._moves = Budget(floor_per_s=50.0, burst=100.0)
         self.done = 0
         self.faults = 0
         registry.on_lost = self._lost
+        registry.on_back = self._caller.interrupted
 
     @property
     def in_flight(self) -> int:
@@ -135,22 +140,27 @@ class Dispatcher:
             slot.free()
             await self._answer(delivery, _TERM)
             return
+        if job.id in self._held:
+            # The stream took this Anchor for dead and delivered again; the job is in hand already.
+            self._held[job.id] = delivery
+            slot.free()
+            return
         lane = self.lane_of(job)
         self._held[job.id] = delivery
         lane.held += 1
         try:
             await self._execute(job, delivery, slot)
-            await self._answer(delivery, _ACK)
+            await self._answer(self._held[job.id], _ACK)
         except Unavailable as error:
             log.warning("job goes back to the queue", job=job.id, reason=str(error))
-            await self._answer(delivery, _NAK_LATER)
+            await self._answer(self._held[job.id], _NAK_LATER)
         except Exception:
             log.exception("dispatch failed", job=job.id)
             self.faults += 1
-            await self._answer(delivery, _NAK_LATER)
+            await self._answer(self._held[job.id], _NAK_LATER)
         finally:
             slot.free()
-            self._held.pop(job.id, None)
+            del self._held[job.id]
             lane.held -= 1
             if not self._held:
                 self._idle.set()
@@ -158,7 +168,7 @@ class Dispatcher:
     async def _execute(self, job: Job, delivery: Delivery, slot: _Slot) -> None:
         """Try until the job has a result. Raises Unavailable when nobody can tell or store one now."""
         tried = _Tried()
-        look = delivery.delivered > 1
+        look = delivery.delivered > 1 or job.request.key is not None
         while True:
             if look and await self._ledger.has_result(job.id):
                 await self._ledger.event(job, "finished", reason="result was stored before")
@@ -177,21 +187,37 @@ class Dispatcher:
                 continue
             tried.count += 1
             await self._ledger.event(job, "dispatched", instance=instance.id, attempt=tried.count)
+            began_ns = clock.monotonic_ns()
             try:
                 served = await self._call(job, instance, tried.count, left)
             except MmnError as error:
+                if outcomes.is_fault(error):
+                    self._registry.faulted(instance, began_ns=began_ns, now_ns=clock.monotonic_ns())
                 decision = outcomes.after(error, attempt=tried.count, other_nodes=self._others(job, instance, tried))
+                if not (isinstance(decision, outcomes.Reroute) and decision.same):
+                    slot.free()
+                decision = await self._afford(decision, job)
                 if isinstance(decision, outcomes.Close):
                     await self._close(job, decision.failure, tried.count)
                     return
-                if not (isinstance(decision, outcomes.Reroute) and decision.same):
-                    slot.free()
                 await self._go_on(job, instance, decision, tried)
                 # A worker may store the result and be gone before it answers.
                 look = True
                 continue
-            await self._finished(job, instance, served, tried.count)
+            await self._finished(job, instance, served, tried.count, began_ns)
             return
+
+    async def _afford(self, decision: outcomes.Decision, job: Job) -> outcomes.Decision:
+        """A retry, if the budget allows; one after the loss of a worker when its turn has come."""
+        if not isinstance(decision, outcomes.Retry):
+            return decision
+        now = clock.monotonic_ns()
+        if decision.lost:
+            turn_s = self._moves.reserve(now) / _NS
+            if turn_s:
+                await asyncio.sleep(max(0.0, min(turn_s, self._time_left(job))))
+            return decision
+        return decision if self._retries.take(now) else outcomes.unaffordable(decision)
 
     def _others(self, job: Job, instance: Instance, tried: _Tried) -> bool:
         """Whether a node that has not tried this job yet could."""
@@ -200,8 +226,13 @@ class Dispatcher:
             other.node not in nodes for other in self._registry.instances(job.request.function)
         )
 
-    async def _finished(self, job: Job, instance: Instance, served: Served, attempt: int) -> None:
-        self._registry.ran(job.request.function, served.run_ns)
+    async def _finished(self, job: Job, instance: Instance, served: Served, attempt: int, began_ns: int) -> None:
+        now = clock.monotonic_ns()
+        self._registry.succeeded(
+            instance, queue_ns=served.queue_ns, run_ns=served.run_ns, began_ns=began_ns, now_ns=now
+        )
+        self._retries.succeeded(now)
+        self._moves.succeeded(now)
         self.done += 1
         reason = served.reply.failure or ""
         await self._ledger.event(job, "finished", reason=reason, instance=instance.id, attempt=attempt)
@@ -219,9 +250,9 @@ class Dispatcher:
         tried.count -= 1
         now = clock.monotonic_ns()
         if decision.gone:
-            self._registry.lost(instance.id, decision.reason, now)
+            self._registry.unheard(instance.id, decision.reason, now)
         elif decision.press_s:
-            instance.pressed_until_ns = now + int(decision.press_s * _NS)
+            self._registry.pressed(instance, int(decision.press_s * _NS), now, full=decision.full)
         await self._ledger.event(job, "rerouted", reason=decision.reason, instance=instance.id, attempt=attempt)
 
     async def _call(self, job: Job, instance: Instance, attempt: int, left: float) -> Served:

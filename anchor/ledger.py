@@ -21,12 +21,22 @@ HEADER_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 HEADER_EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 
 
+_LOOK_AT_EVENTS = 10
+
+
 class _Stored(msgspec.Struct):
+    seq: int = 0
     data: str = ""
+
+
+class _Error(msgspec.Struct):
+    err_code: int = 0
+    description: str = ""
 
 
 class _Found(msgspec.Struct):
     message: _Stored | None = None
+    error: _Error | None = None
 
 
 class Ledger:
@@ -84,15 +94,24 @@ class Ledger:
 
     async def accepted(self, job: str) -> Job | None:
         """The job as it was accepted, if it ever was. Raises Unavailable."""
-        ask = msgspec.json.encode({"seq": 1, "next_by_subj": subjects.job_event(job)})
-        try:
-            reply = await self._bus.nc.request(f"$JS.API.STREAM.MSG.GET.{streams.EVENTS}", ask, timeout=5.0)
-            found = msgspec.json.decode(reply.data, type=_Found).message
-        except (nats.errors.Error, TimeoutError, msgspec.DecodeError) as error:
-            raise Unavailable(f"stream {streams.EVENTS} cannot be read: {type(error).__name__}") from error
-        if found is None:
-            return None
-        return codec.decode(base64.b64decode(found.data), JobEvent, limit=streams.MAX_EVENT_BYTES).accepted
+        sequence, subject = 1, subjects.job_event(job)
+        # It is the first event, unless a worker was faster than the event.
+        for _ in range(_LOOK_AT_EVENTS):
+            ask = msgspec.json.encode({"seq": sequence, "next_by_subj": subject})
+            try:
+                reply = await self._bus.nc.request(f"$JS.API.STREAM.MSG.GET.{streams.EVENTS}", ask, timeout=5.0)
+                found = msgspec.json.decode(reply.data, type=_Found)
+            except (nats.errors.Error, TimeoutError, msgspec.DecodeError) as error:
+                raise Unavailable(f"stream {streams.EVENTS} cannot be read: {type(error).__name__}") from error
+            if found.error is not None and found.error.err_code != streams.ERROR_NO_MESSAGE:
+                raise Unavailable(f"stream {streams.EVENTS} cannot be read: {found.error.description}")
+            if found.message is None:
+                return None
+            event = codec.decode(base64.b64decode(found.message.data), JobEvent)
+            if event.accepted is not None:
+                return event.accepted
+            sequence = found.message.seq + 1
+        return None
 
     async def close_job(self, job: Job, failure: Failure, *, attempt: int = 0) -> bool:
         """Store the result of a job that ends without a worker's. False when it has one already.
@@ -145,5 +164,7 @@ class Ledger:
             reply = await self._bus.nc.request(f"$JS.API.STREAM.MSG.GET.{streams.RESULTS}", ask, timeout=5.0)
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(f"stream {streams.RESULTS} cannot be read: {type(error).__name__}") from error
-        found: dict[str, object] = msgspec.json.decode(reply.data)
-        return "message" in found
+        found = msgspec.json.decode(reply.data, type=_Found)
+        if found.error is not None and found.error.err_code != streams.ERROR_NO_MESSAGE:
+            raise Unavailable(f"stream {streams.RESULTS} cannot be read: {found.error.description}")
+        return found.message is not None

@@ -18,15 +18,12 @@ def choose(
 ) -> Instance | None:
     """Pick an instance with a free slot, or None when there is none.
 
+    Who is up, not pressed, below its learned limit and not ejected has one (`Instance.free`).
     Instances in `avoid` are taken only when nobody else is there at all, busy or not.
     """
-    others = [instance for instance in candidates if instance.id not in avoid]
+    others = [instance for instance in candidates if instance.id not in avoid] if avoid else candidates
     free = [instance for instance in (others or candidates) if instance.free(now_ns) > 0]
     if not free:
         return None
     first, second = chance.choice(free), chance.choice(free)
-    return min(first, second, key=_load)
-
-
-def _load(instance: Instance) -> float:
-    return instance.in_flight / instance.limit
+    return first if first.load <= second.load else second

@@ -18,13 +18,14 @@ from anchor.registry import Registry
 from contracts import codec, streams, subjects
 from contracts.bus import Bus
 from contracts.errors import InvalidField, Refused, Unavailable
-from contracts.jobs import HEADER_CLIENT, Job, JobReceipt, JobRequest
+from contracts.jobs import HEADER_CLIENT, MAX_JOB_BYTES, Job, JobReceipt, JobRequest, job_id_of
 from contracts.logs import redact_text
 from contracts.service import Answer, Ask, Service, answer
 from contracts.subjects import ANY_PLACE
 
 NAME = "anchor"
 _MAX_CLIENT = 128
+_CLOSER_LOOK_BYTES = 64 * 1024
 
 
 class Submit:
@@ -40,32 +41,38 @@ class Submit:
     async def __call__(self, ask: Ask) -> Answer:
         """Raises Refused: 400, 404, 409, 413, 415, 429, 503."""
         request = ask.decode(JobRequest)
-        client = redact_text(ask.headers.get(HEADER_CLIENT, ""))[:_MAX_CLIENT]
-        job = admit(request, self._registry, self._schemas, client=client)
+        client = redact_text(ask.headers.get(HEADER_CLIENT, "")[:_MAX_CLIENT])
         if request.key is None:
+            job = admit(request, self._registry, self._schemas, client=client)
             await self._store(job)
             await self._ledger.event(job, "accepted")
             return answer(self._receipt(job, self._dispatcher.admitted(job)), ask.media())
-        first = await self._ledger.accepted(job.id) or await self._store_once(job)
+        first = await self._ledger.accepted(job_id_of(client, request.key))
         if first is None:
-            return answer(self._receipt(job, self._dispatcher.admitted(job)), ask.media())
+            job = admit(request, self._registry, self._schemas, client=client)
+            first = await self._store_once(job)
+            if first is None:
+                return answer(self._receipt(job, self._dispatcher.admitted(job)), ask.media())
         if first.request != request:
-            raise InvalidField(
-                "key", "was used before for another request; take a new one", code=409, reason="key-reused"
-            )
+            rule = "was used before for another request; take a new one"
+            raise InvalidField("key", rule, code=409, reason="key-reused")
         receipt = self._receipt(first, self._dispatcher.lane_of(first))
         return answer(msgspec.structs.replace(receipt, repeated=True), ask.media())
 
     async def _store_once(self, job: Job) -> Job | None:
         """Store a job with a key. Returns the job that had the key before, or None when this one is the first.
 
-        The job is stored before its event, so an event that exists means a job that is durable;
+        The job is stored before its event, so an `accepted` event means a job that is durable;
         two submits at the same time are told apart by the event, and the stream drops the second job.
         """
         await self._store(job, headers={"Nats-Msg-Id": job.id})
         if await self._ledger.claim(job):
             return None
-        return await self._ledger.accepted(job.id)
+        first = await self._ledger.accepted(job.id)
+        if first is None:
+            # A worker was faster than the claim: the job has events, but none that tells of its request.
+            await self._ledger.event(job, "accepted")
+        return first
 
     def _receipt(self, job: Job, lane: Lane) -> JobReceipt:
         node = None if job.place == ANY_PLACE else job.place
@@ -82,8 +89,12 @@ class Submit:
 
     async def _store(self, job: Job, headers: dict[str, str] | None = None) -> None:
         subject = subjects.queue(job.request.job_class, job.request.function, job.place)
+        data = codec.encode(job, codec.MSGPACK)
+        # Numbers and control characters grow when they are encoded anew, here and in the `accepted` event.
+        if len(data) > _CLOSER_LOOK_BYTES and max(len(data), len(codec.encode(job, codec.JSON))) > MAX_JOB_BYTES:
+            raise Refused(413, "too-large", f"params: are over the limit of {MAX_JOB_BYTES} bytes when encoded")
         try:
-            await self._bus.js.publish(subject, codec.encode(job, codec.MSGPACK), headers=headers)
+            await self._bus.js.publish(subject, data, headers=headers)
         except APIError as error:
             if error.err_code == streams.ERROR_SUBJECT_FULL:
                 wait = self._registry.expected_wait_ns(job.request.function, streams.QUEUE_BOUND)

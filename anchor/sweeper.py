@@ -105,7 +105,7 @@ class Sweeper:
     def _verdict(self, job: Job) -> Failure | None:
         if clock.wall_ns() > clock.epoch_ns(job.deadline) + _LATE_NS:
             return failed(Code.EXPIRED, "the deadline passed while the job waited for a worker")
-        if self._registry.deployments_known and not self._registry.exists(job.request.function):
+        if self._registry.deleted(job.request.function):
             return failed(Code.FUNCTION_GONE, f"{job.request.function} was removed while the job waited")
         return None
 

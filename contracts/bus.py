@@ -75,7 +75,15 @@ class FileCredentials:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._read()
+        self._good = self._read()
+
+    def _newest(self) -> tuple[str, str]:
+        # A file that is gone or half written at a reconnect must not end the reconnecting.
+        try:
+            self._good = self._read()
+        except CannotConnect as error:
+            log.warning("credentials not read again", error=str(error))
+        return self._good
 
     def _read(self) -> tuple[str, str]:
         try:
@@ -88,10 +96,10 @@ class FileCredentials:
         return token[1], seed[1]
 
     def jwt(self) -> str:
-        return self._read()[0]
+        return self._newest()[0]
 
     def sign(self, nonce: bytes) -> bytes:
-        return bytes(nkeys.from_seed(bytearray(self._read()[1].encode())).sign(nonce))
+        return bytes(nkeys.from_seed(bytearray(self._newest()[1].encode())).sign(nonce))
 
 
 class _Client(Client):
@@ -145,6 +153,8 @@ class Bus:
             await self.nc.publish(subject, data, headers={"Content-Type": media} if media else None)
         except nats.errors.OutboundBufferLimitError:
             log.warning("publish dropped", subject=subject, reason="outbound buffer is full")
+        except nats.errors.MaxPayloadError:
+            log.warning("publish dropped", subject=subject, reason=f"{len(data)} bytes are over the server's limit")
 
     async def failed(self) -> None:
         """Wait until the connection is closed for good, then raise Unavailable."""

@@ -13,6 +13,8 @@ from msgspec import Meta, Struct, field
 JobClass = Literal["live", "batch"]
 
 MAX_REQUEST_BYTES = 256 * 1024
+MAX_JOB_BYTES = MAX_REQUEST_BYTES - 16 * 1024
+"""A job as it is queued, in any encoding: everything that carries it is read with the limit of a request."""
 DEFAULT_DEADLINE_S = 120.0
 
 

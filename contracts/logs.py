@@ -27,17 +27,31 @@ _SECRET_NAMES = re.compile(
     r"pass(word|wd)?$|secret|token|seed|credential|authorization|cookie|api_?key|private", re.IGNORECASE
 )
 _CLIENT_NAMES = re.compile(r"^(client|remote|peer)(_?(addr|address|ip|host))?$", re.IGNORECASE)
+_LONGEST_TEXT = 16 * 1024
+"""Longer text is cut first: it comes from targets and exceptions, and redacting must not take long."""
+_LONGEST_LINE = 128 * 1024
+# Every repetition is bounded, or text made for it would take time in its square.
 _PATTERNS = (
-    (re.compile(r"(?<=://)[^/@\s:]*(:[^/@\s]*)?@"), HIDDEN + "@"),
-    (re.compile(r"\b(?:Bearer|Basic)\s+[A-Za-z0-9+/_.=-]{8,}", re.IGNORECASE), HIDDEN),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), HIDDEN),
+    (re.compile(r"(?<=://)[^\s/?#]{1,512}@"), HIDDEN + "@"),
+    (
+        re.compile(r"\b(authorization\s*[:=]\s*)\S{1,2048}(?:[ \t]+\S{1,2048})?", re.IGNORECASE),
+        r"\1" + HIDDEN,
+    ),
+    (re.compile(r"\b(?:Bearer|Basic|Token)\s+[A-Za-z0-9+/_.=-]{8,2048}", re.IGNORECASE), HIDDEN),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,8192}\.[A-Za-z0-9_-]{0,1024}"), HIDDEN),
     (re.compile(r"\bS[OANUXC][A-Z2-7]{56}\b"), HIDDEN),
-    (re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+\b"), HIDDEN),
+    (
+        re.compile(r"\b((?:access_?)?token|passw(?:or)?d|secret|api_?key|credential)=[^\s&\"']{1,2048}", re.IGNORECASE),
+        r"\1=" + HIDDEN,
+    ),
+    (re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}\b"), HIDDEN),
 )
 
 
 def redact_text(text: str) -> str:
     """Hide what looks like a credential or a person in free text."""
+    if len(text) > _LONGEST_TEXT:
+        text = f"{text[:_LONGEST_TEXT]} [cut]"
     for pattern, instead in _PATTERNS:
         text = pattern.sub(instead, text)
     return text
@@ -50,7 +64,7 @@ def redact(value: Any, name: str = "") -> Any:
     if isinstance(value, str):
         return redact_text(value)
     if isinstance(value, Mapping):
-        return {key: redact(item, str(key)) for key, item in value.items()}
+        return {redact_text(str(key)): redact(item, str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset | deque):
         return [redact(item) for item in value]
     if value is None or isinstance(value, bool | int | float):
@@ -102,7 +116,20 @@ class LogShipper:
 
     async def _flush(self, bus: Bus, subject: str) -> None:
         while self._lines:
-            await bus.publish(subject, codec.encode(self._lines.popleft(), codec.JSON))
+            data = _encoded(self._lines.popleft())
+            if data is None:
+                self.dropped += 1
+            else:
+                await bus.publish(subject, data)
+
+
+def _encoded(line: Log) -> bytes | None:
+    """A line as it is published, or None for one that cannot be: no line may end the shipping."""
+    try:
+        data = codec.encode(line, codec.JSON)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+        return None
+    return data if len(data) <= _LONGEST_LINE else None
 
 
 def _timestamp(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

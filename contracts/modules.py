@@ -20,6 +20,9 @@ HEARTBEAT_S = 1.0
 SUSPECT_AFTER_S = 2.5
 DOWN_AFTER_S = 5.0
 
+HEADER_PROBE = "Mmn-Probe"
+"""Header of a call that asks only whether the work endpoint answers: body empty, no job."""
+
 
 def new_instance(node: str) -> str:
     """A fresh instance id for a worker on this node: one subject token."""
@@ -51,7 +54,11 @@ class Card(Struct, frozen=True, kw_only=True):
 
 
 class Announcement(Struct, frozen=True, kw_only=True):
-    """A runtime tells what became of one worker. `card` comes with `ready`."""
+    """A runtime tells what became of one worker. `card` comes with `ready`.
+
+    `user_key` is the public key that the worker's token was made for: by it the server's own word on
+    connections is told apart.
+    """
 
     node: str
     instance: str
@@ -64,14 +71,32 @@ class Announcement(Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
     card: Card | None = None
     pid: int | None = None
+    user_key: str | None = None
     v: int = 1
+
+
+class Routed(Struct, frozen=True, kw_only=True):
+    """An instance that an Anchor does not use fully, and why.
+
+    `limit` is what the Anchor learned that it takes at once, `cap` what its bundle declares; `ejected`:
+    its `breaker` keeps calls away.
+    """
+
+    instance: str
+    state: State
+    limit: float
+    cap: int
+    breaker: Literal["closed", "open", "half-open"] = "closed"
+    ejected: bool = False
+    reason: str = ""
 
 
 class Health(Struct, frozen=True, kw_only=True):
     """State of one process, every second. Counters count from the process's start.
 
     `in_flight`, `queue`, `limit` are jobs; `loop_lag_ns` the largest delay of the event loop
-    since the last report; `rss_bytes` resident memory.
+    since the last report; `rss_bytes` resident memory. An Anchor adds in `routing` the instances
+    that it does not use fully.
     """
 
     instance: str
@@ -91,6 +116,7 @@ class Health(Struct, frozen=True, kw_only=True):
     loop_lag_ns: int | None = None
     rss_bytes: int | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    routing: list[Routed] = field(default_factory=list)
     v: int = 1
 
 

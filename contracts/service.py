@@ -9,6 +9,7 @@ with 429 at once, errors cross the wire as `Refused` only, and `stop` finishes w
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -84,11 +85,15 @@ def raise_refusal(headers: Mapping[str, str] | None) -> None:
         return
     text, code = headers.get(ERROR_HEADER, ""), headers[ERROR_CODE_HEADER]
     reason, field = headers.get(HEADER_REASON, "error"), headers.get(HEADER_FIELD)
-    number = int(code) if code.isdecimal() else 500
+    number = int(code) if re.fullmatch(r"[1-5][0-9]{2}", code) else 500
     if field is not None:
         raise InvalidField(field, text.removeprefix(f"{field}: "), code=number, reason=reason)
-    after = headers.get(HEADER_RETRY_AFTER)
-    raise Refused(number, reason, text, retry_after=float(after) if after else None)
+    raise Refused(number, reason, text, retry_after=_seconds(headers.get(HEADER_RETRY_AFTER, "")))
+
+
+def _seconds(text: str) -> float | None:
+    """A Retry-After that can be believed: up to an hour; None for any other text."""
+    return min(float(text), 3600.0) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) else None
 
 
 class Gate:

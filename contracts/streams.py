@@ -31,10 +31,10 @@ OBJECTS_BUNDLES: Final = "bundles"
 
 QUEUE_BOUND: Final = 1000
 """Jobs that may wait per class, function and place; one more is refused with 429."""
-MAX_EVENT_BYTES: Final = 1024 * 1024
-"""The server's own limit of a message: an `accepted` event holds a whole request."""
 ERROR_SUBJECT_FULL: Final = 10077
 """JetStream's error code for a message refused by the bound of its subject."""
+ERROR_NO_MESSAGE: Final = 10037
+"""JetStream's error code for 'there is no such message'."""
 ERROR_WRONG_LAST_SEQUENCE: Final = 10071
 """JetStream's error code for 'somebody stored this job's result first'."""
 

@@ -176,6 +176,11 @@ class Watch:
         self._prefix = f"$KV.{bucket}."
         self._tail = Tail(bus, f"KV_{bucket}", subject=f"{self._prefix}>", start="last-per-subject", mark=True)
 
+    @property
+    def incarnation(self) -> str:
+        """The bucket's stream as it was found last; another one when the bucket was made anew."""
+        return self._tail.incarnation
+
     async def __aiter__(self) -> AsyncIterator[Entry | CaughtUp]:
         async for item in self._tail:
             if isinstance(item, CaughtUp):

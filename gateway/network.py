@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T", bound=Struct)
 SUBMIT_WITHIN_S = 10.0
 OBJECT_WITHIN_S = 60.0
+PRUNE_EVERY_S = 60.0
 _TRIES = 8
 _MAX_VALUE_BYTES = 1024 * 1024
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
@@ -76,29 +77,49 @@ def _asking(what: str) -> Generator[None]:
         raise Unavailable(f"{what}: {str(error) or type(error).__name__}") from error
 
 
-class _Held(dict[str, tuple[T, int]]):
-    """The values of one bucket in memory, each with its revision; an older one never replaces a newer."""
+class _Held(dict[str, T]):
+    """The values of one bucket in memory; an older revision never replaces a newer one."""
 
     def __init__(self, bucket: str, kind: type[T]) -> None:
         super().__init__()
         self.bucket = bucket
         self.kind = kind
         self.complete = asyncio.Event()
+        # Of deleted keys too, so that a late entry does not bring them back.
+        self._revisions: dict[str, int] = {}
+        self._incarnation = ""
+        self._watched = 0
 
-    def take(self, entry: Entry) -> None:
-        """Keep an entry that came from the bucket."""
-        if entry.key in self and self[entry.key][1] >= entry.revision:
-            return
+    def take(self, entry: Entry, incarnation: str) -> None:
+        """Keep an entry that the watch of the bucket brought."""
+        # A bucket restored from a backup may keep its incarnation, but its revisions go back.
+        if self._watched and (incarnation != self._incarnation or entry.revision <= self._watched):
+            log.warning("bucket was made anew", bucket=self.bucket)
+            self.clear()
+            self._revisions.clear()
+        self._incarnation, self._watched = incarnation, entry.revision
         if entry.value is None:
-            self.pop(entry.key, None)
+            self.keep(entry.key, None, entry.revision)
             return
         try:
-            self[entry.key] = (codec.decode(entry.value, self.kind, limit=_MAX_VALUE_BYTES), entry.revision)
+            value = codec.decode(entry.value, self.kind, limit=_MAX_VALUE_BYTES)
         except Refused as error:
             log.warning("unreadable entry", bucket=self.bucket, key=entry.key, reason=error.message)
+        else:
+            self.keep(entry.key, value, entry.revision)
+
+    def keep(self, key: str, value: T | None, revision: int) -> None:
+        """Keep a value, or that there is none any more, unless a newer revision is known."""
+        if self._revisions.get(key, 0) >= revision:
+            return
+        self._revisions[key] = revision
+        if value is None:
+            self.pop(key, None)
+        else:
+            self[key] = value
 
     def values_by_key(self) -> list[T]:
-        return [self[key][0] for key in sorted(self)]
+        return [self[key] for key in sorted(self)]
 
 
 class Network:
@@ -126,6 +147,7 @@ class Network:
             group.create_task(self._hold(self._users))
             group.create_task(self._announcements())
             group.create_task(self._heartbeats())
+            group.create_task(self._prune())
 
     async def until_ready(self, *, within: float) -> bool:
         """Wait until deployments and users are known; False when that takes too long."""
@@ -164,7 +186,7 @@ class Network:
         found = self._deployments.get(name)
         if found is None:
             raise Refused(404, "no-such-function", f"there is no function {name[:63]!r}")
-        return found[0]
+        return found
 
     async def change_deployment(
         self, name: str, change: Callable[[Deployment | None], Deployment]
@@ -199,18 +221,17 @@ class Network:
         """One user, or None. Raises Unavailable while users are not known yet."""
         if not self._users.complete.is_set():
             raise Unavailable("the gateway is starting; try again in a moment")
-        found = self._users.get(name)
-        return found[0] if found else None
+        return self._users.get(name)
 
     async def change_user(self, name: str, change: Callable[[User | None], User]) -> tuple[User, bool]:
         """Replace a user by what `change` makes of it."""
         return await self._change(self._users, name, change)
 
     async def delete_user(self, name: str) -> None:
-        """Remove a user. Tokens that were issued before stay valid until they expire."""
+        """Remove a user. Every gateway refuses their tokens once it has heard of it."""
         with _asking("the user cannot be deleted"):
             ack = await self._bus.js.publish(f"$KV.{self._users.bucket}.{name}", headers={"KV-Operation": "DEL"})
-        self._users.take(Entry(name, None, ack.seq))
+        self._users.keep(name, None, ack.seq)
 
     # --- streams ------------------------------------------------------------------------------------------
 
@@ -229,11 +250,12 @@ class Network:
     # --- inside -------------------------------------------------------------------------------------------
 
     async def _hold(self, held: _Held[Any]) -> None:
-        async for item in Watch(self._bus, held.bucket):
+        watch = Watch(self._bus, held.bucket)
+        async for item in watch:
             if isinstance(item, CaughtUp):
                 held.complete.set()
             else:
-                held.take(item)
+                held.take(item, watch.incarnation)
 
     async def _current(self, held: _Held[T], key: str) -> tuple[T | None, int]:
         subject = f"$KV.{held.bucket}.{key}"
@@ -265,7 +287,7 @@ class Network:
                     continue
                 raise
             # The watch brings it too, but the caller may read before that.
-            held[key] = (after, ack.seq)
+            held.keep(key, after, ack.seq)
             return after, True
         raise Refused(409, "conflict", f"{key} is being changed by others; try again")
 
@@ -288,6 +310,11 @@ class Network:
                 log.debug("unreadable heartbeat", instance=instance, reason=str(error))
                 continue
             self.registry.beat(instance, health, at_ns)
+
+    async def _prune(self) -> None:
+        while True:
+            await asyncio.sleep(PRUNE_EVERY_S)
+            self.registry.prune(clock.monotonic_ns())
 
     async def _timed(self, stream: str, start: Start) -> AsyncGenerator[tuple[Record, int]]:
         """Records with their time on the monotonic clock, by which the age of kept ones is judged."""

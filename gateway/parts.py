@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 
 from gateway.index import Index
 from gateway.live.hub import Hub
+from gateway.live.shares import Shares
 from gateway.network import Network
 from gateway.security.guard import Guard
 from gateway.security.passwords import Passwords
@@ -36,6 +37,7 @@ class Parts:
         self.network = network
         self.index = index
         self.hub = Hub(network)
+        self.shares = Shares()
         self.tokens = tokens
         self.passwords = passwords
         self.environment = environment

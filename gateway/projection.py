@@ -16,9 +16,10 @@ import structlog
 from msgspec import Struct
 
 from contracts import clock, codec, streams
-from contracts.errors import InvalidField, MmnError
+from contracts.errors import InvalidField
 from contracts.failure import Code
 from contracts.jobs import JobEvent, JobReceipt, JobRequest
+from contracts.modules import node_of
 from contracts.results import Result
 from gateway.network import Record
 
@@ -160,19 +161,34 @@ class Projection:
                 known = self.cursor(stream)
                 if known is None or known[0] != record.incarnation:
                     self._forget(stream, record.incarnation)
-                try:
-                    if stream == streams.EVENTS:
-                        self._event(record)
-                    else:
-                        ended.append(self._result(record))
-                except MmnError as error:
-                    log.warning("unreadable record", stream=stream, sequence=record.sequence, reason=str(error))
+                job = self._one(stream, record)
+                if job is not None:
+                    ended.append(job)
                 self._db.execute("UPDATE cursors SET sequence = ? WHERE stream = ?", (record.sequence, stream))
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
         return ended
+
+    def _one(self, stream: str, record: Record) -> str | None:
+        """Apply one record, or nothing of it when it cannot be: whatever somebody stored, reading goes on."""
+        self._db.execute("SAVEPOINT record")
+        job = None
+        try:
+            if stream == streams.EVENTS:
+                self._event(record)
+            else:
+                job = self._result(record)
+        except sqlite3.OperationalError:
+            # A full or locked disk is no fault of the record.
+            raise
+        except Exception as error:  # noqa: BLE001  # any record may be wrong in a way of its own
+            self._db.execute("ROLLBACK TO record")
+            # Not the message: it may quote what was stored.
+            log.warning("record left out", stream=stream, sequence=record.sequence, reason=type(error).__name__)
+        self._db.execute("RELEASE record")
+        return job
 
     def accepted(self, receipt: JobReceipt, request: JobRequest, client: str) -> None:
         """Note a job that this gateway submitted, so that whoever asks at once finds it."""
@@ -235,13 +251,19 @@ class Projection:
             },
         )
 
-    def _result(self, record: Record) -> str:
+    def _result(self, record: Record) -> str | None:
         result = codec.decode(record.data, Result, record.media, limit=MAX_RECORD_BYTES)
         job, by = record.subject.split(".")[2:4]
+        # The subject is bound to who stored it; an id with `_` is a worker's and names its node.
+        if (result.job, result.by) != (job, by) or ("_" in by and result.node != node_of(by)):
+            log.warning("result speaks for another", sequence=record.sequence, job=job, by=by)
+            return None
         failure = result.failure.code.value if result.failure else None
         body = msgspec.json.encode(result)
         row = (record.sequence, job, result.function, result.node, failure, result.target, result.started, body)
-        self._db.execute("INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        if not self._db.execute("INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row).rowcount:
+            # The first result of a job is its result.
+            return None
         state = failure if failure in {Code.EXPIRED, Code.CANCELLED} else "finished"
         self._db.execute(
             "INSERT INTO jobs (id, function, state, accepted, instance, node, attempt, failure, ended)"
@@ -356,5 +378,5 @@ def _ended(result: Result) -> str:
     """When a result was there: its start plus its duration."""
     try:
         return clock.rfc3339(clock.epoch_ns(result.started) + (result.duration_ns or 0))
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         return result.started

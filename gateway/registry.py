@@ -25,6 +25,8 @@ from contracts.modules import (
 
 FORGET_AFTER_S = 60.0
 """How long an instance that is down stays listed."""
+KEEP_AFTER_S = 600.0
+"""How long it is kept in memory: heartbeats that an outage held up find the announcement still there."""
 _CARDS = 512
 _NS = 1_000_000_000
 
@@ -100,11 +102,17 @@ class Registry:
 
     def modules(self, now_ns: int, *, function: str | None = None) -> list[Module]:
         """Everyone who is up, or has not been down for long; of one function when it is named."""
-        gone = [name for name, seen in self._seen.items() if now_ns - seen.newest_ns > FORGET_AFTER_S * _NS]
-        for name in gone:
-            del self._seen[name]
-        found = (_module(name, seen, now_ns) for name, seen in sorted(self._seen.items()))
+        found = (
+            _module(name, seen, now_ns)
+            for name, seen in sorted(self._seen.items())
+            if now_ns - seen.newest_ns <= FORGET_AFTER_S * _NS
+        )
         return [module for module in found if function is None or module.function == function]
+
+    def prune(self, now_ns: int) -> None:
+        """Forget who has been silent for so long that nobody asks any more."""
+        for name in [name for name, seen in self._seen.items() if now_ns - seen.newest_ns > KEEP_AFTER_S * _NS]:
+            del self._seen[name]
 
 
 def _module(instance: str, seen: _Seen, now_ns: int) -> Module:

@@ -24,7 +24,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     nats_creds: Path
     state_dir: Path
     nats_url: str = "nats://127.0.0.1:4222"
-    id: str = "gateway1"
+    id: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")] = "gateway1"
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     port_file: Path | None = None

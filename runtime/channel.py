@@ -185,7 +185,8 @@ class Channel:
             try:
                 for body in self._frames.feed(data):
                     self._on_message(self._decoder.decode(body))
-            except (BrokenFrame, msgspec.DecodeError) as error:
+            except (ValueError, RecursionError, msgspec.DecodeError) as error:
+                # Deep or badly encoded frames raise more than the decoder's own errors.
                 self._end(f"broken frame: {error}")
                 return
 

@@ -173,6 +173,7 @@ class Fleet:
         if worker.asked or worker.ended.done():
             return
         self._say(worker, "draining", reason)
+        worker.why = reason
         worker.drain(grace)
         asyncio.get_running_loop().call_later(
             grace + _KILL_AFTER_S, worker.kill, f"not drained within {grace + _KILL_AFTER_S:g} s: killed"
@@ -289,7 +290,8 @@ class Fleet:
     def _ended(self, worker: Worker, ending: Ending) -> None:
         self._poke.set()
         if ending.asked:
-            self._say(worker, "stopped" if ending.clean else "failed", ending.reason)
+            # People want to know why it went, not with which code.
+            self._say(worker, "stopped" if ending.clean else "failed", worker.why if ending.clean else ending.reason)
             return
         delay, reason = self._after(worker, ending)
         if delay is not None:
@@ -329,6 +331,7 @@ class Fleet:
                 labels=self._settings.labels,
                 card=worker.card if event == "ready" else None,
                 pid=worker.pid,
+                user_key=worker.user_key,
             )
         )
 

@@ -28,6 +28,7 @@ from contracts.errors import CannotMeasure, InvalidField, Refused
 from contracts.failure import Code, failed
 from contracts.jobs import HEADER_QUEUE_NS, HEADER_RUN_NS, Call, CallReply, new_job_id
 from contracts.logs import redact_text
+from contracts.modules import HEADER_PROBE
 from contracts.results import Quality, Result
 from contracts.service import Answer, Ask, answer
 from contracts.streams import ERROR_WRONG_LAST_SEQUENCE
@@ -95,8 +96,10 @@ class Measuring:
         self.faults = 0
 
     async def call(self, ask: Ask) -> Answer:
-        """Handle a directed call."""
+        """Handle a directed call, or the question whether calls arrive here."""
         _check_origin(ask)
+        if HEADER_PROBE in ask.headers:
+            return answer(CallReply(job="", instance=self._who.instance))
         call = ask.decode(Call)
         outcome, queue_ns = await self._once(call, ask.arrived_ns)
         return self._reply(outcome, queue_ns, ask.media())

@@ -145,7 +145,7 @@ class Worker:
         sockets = IcmpSockets.adopt(self._icmp) if "icmp" in who.manifest.needs else IcmpSockets.none()
         measuring = Measuring(connection, function, who, sockets=sockets, lag=self._lag)
         note = await _test(measuring) if who.manifest.self_test else ""
-        service, gate = await _register(who, connection, function, measuring)
+        service, gate = await _register(who, connection, function, measuring, tokens.public(self._key))
 
         def report() -> Health:
             state: State = "draining" if self._drain.done() else "up"
@@ -229,7 +229,7 @@ async def _test(measuring: Measuring) -> str:
 
 
 async def _register(
-    who: Assignment, connection: bus.Bus, function: Function, measuring: Measuring
+    who: Assignment, connection: bus.Bus, function: Function, measuring: Measuring, user_key: str
 ) -> tuple[Service, Gate]:
     service = Service(
         connection,
@@ -245,6 +245,8 @@ async def _register(
             "needs": _text(who.manifest.needs),
             "box": who.box,
             "egress": "advisory",
+            # For Anchors that come later than the announcement.
+            "user_key": user_key,
         },
     )
     schemas = {

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import structlog
 from msgspec.structs import replace
 
@@ -40,6 +41,7 @@ SILENCE_S = 1.0
 _S = 1_000_000_000
 _STATUS_S = 0.1
 _LAST_WORDS_S = 0.1
+_LONGEST_SCHEMAS = 128 * 1024
 _LONGEST_REASON = 1000
 
 
@@ -86,6 +88,7 @@ class Worker:
         self.renew_at_ns: int | None = None
         self.announced_failed = False
         self.asked = False
+        self.why = ""
         self.ready: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[Ending] = loop.create_future()
         self._mint = mint
@@ -106,6 +109,11 @@ class Worker:
     def lifetime(self) -> float:
         """Seconds since it was begun."""
         return (clock.monotonic_ns() - self.began_ns) / _S
+
+    @property
+    def user_key(self) -> str | None:
+        """The public key its token was made for; None before it told."""
+        return self._key or None
 
     def prepare(self, assignment: Assignment) -> tuple[socket.socket, int]:
         """Make the scratch folder, the pair and the output pipe. Returns the worker's ends, to be closed when they are handed over."""
@@ -143,6 +151,8 @@ class Worker:
                     self.kill(f"no token for its key: {error}")
                     return
                 self._send(Start(token, self._assignment))
+            case Ready() if _too_long(message):
+                self.kill(f"its schemas are over the limit of {_LONGEST_SCHEMAS} bytes")
             case Ready() if self.phase == "starting" and self._assignment is not None:
                 self.card = card_of(self._assignment, message)
                 self.note = message.note[:_LONGEST_REASON]
@@ -266,6 +276,11 @@ class Worker:
             self._pidfd = None
         if self._assignment is not None:
             shutil.rmtree(self._assignment.scratch, ignore_errors=True)
+
+
+def _too_long(said: Ready) -> bool:
+    """Whether what is announced of it, and asked for at every discovery, would be too much."""
+    return len(msgspec.json.encode((said.params_schema, said.result_schema))) > _LONGEST_SCHEMAS
 
 
 def card_of(assignment: Assignment, said: Ready) -> Card:

@@ -60,7 +60,9 @@ class JobController(Controller):
         user = request.auth.sub
         receipt = await parts.network.submit(data, client=user)
         await parts.index.accepted(receipt, data, user)
-        return Response(receipt, status_code=200 if receipt.repeated else 202, headers={"Location": f"{API}/jobs/{receipt.job}"})
+        return Response(
+            receipt, status_code=200 if receipt.repeated else 202, headers={"Location": f"{API}/jobs/{receipt.job}"}
+        )
 
     @get(summary="List jobs, newest first", operation_id="jobs")
     async def jobs(  # each is one option of the query

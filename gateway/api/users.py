@@ -75,7 +75,7 @@ class TokenController(Controller):
 
 
 class UserController(Controller):
-    """Users live in the network, so every gateway knows them at once."""
+    """Users live in the network; every gateway hears of a change as soon as the network brings it."""
 
     path = f"{API}/users"
     tags = ("users",)
@@ -100,7 +100,11 @@ class UserController(Controller):
         user, _ = await parts.network.change_user(name, change)
         return _view(user)
 
-    @delete("/{name:str}", summary="Delete a user, whose tokens end at once", operation_id="delete_user")
+    @delete(
+        "/{name:str}",
+        summary="Delete a user; tokens and open feeds of theirs end within seconds",
+        operation_id="delete_user",
+    )
     async def delete_user(self, name: UserName, request: Asked, parts: Given) -> None:
         if name == request.auth.sub:
             raise Refused(409, "own-user", "you cannot delete yourself")

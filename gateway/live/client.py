@@ -12,6 +12,8 @@ from gateway.live.messages import Batch, Cursor, Gap, Item, Topic, encode
 
 QUEUE_BYTES = 4 * 1024 * 1024
 QUEUE_FRAMES = 512
+QUEUE_MESSAGES = 256
+"""How many messages of the protocol itself may wait: they are never dropped, the client is."""
 
 
 class Frame(NamedTuple):
@@ -45,15 +47,23 @@ class Client:
         self._floors: dict[Topic, tuple[str, int]] = {}
         self._most_frames, self._most_size = frames, size
         self._size = 0
+        self._held_size = 0
+        self._messages = 0
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self.closed = False
+        self.overrun = asyncio.Event()
+        """Set when too many messages of the protocol wait: the client does not read."""
 
     def tell(self, message: Struct) -> None:
-        """Queue a message of the protocol itself; these are never dropped."""
+        """Queue a message of the protocol itself; these are never dropped, but see `overrun`."""
+        if self._messages >= QUEUE_MESSAGES:
+            self.overrun.set()
+            return
         text = encode(message)
         self._waiting.append(text)
+        self._messages += 1
         self._size += len(text)
         self._wake.set()
 
@@ -67,8 +77,8 @@ class Client:
             self._append(rest)
         else:
             held.append(rest)
-            self._size += len(rest.text)
-        if self._size > self._most_size or self._count() > self._most_frames:
+            self._held_size += len(rest.text)
+        if self._size + self._held_size > self._most_size or self._count() > self._most_frames:
             self._skip()
 
     async def put(self, frame: Frame) -> None:
@@ -83,7 +93,7 @@ class Client:
     def release(self, topic: Topic) -> None:
         """Let the batches that were kept back follow."""
         for frame in self._held.pop(topic, ()):
-            self._size -= len(frame.text)
+            self._held_size -= len(frame.text)
             self._append(frame)
 
     def floor(self, topic: Topic, incarnation: str, sequence: int) -> None:
@@ -104,6 +114,7 @@ class Client:
             await self._wake.wait()
         frame = self._waiting.popleft()
         text = frame if isinstance(frame, str) else frame.text
+        self._messages -= isinstance(frame, str)
         self._size -= len(text)
         self._measure()
         return text
@@ -135,8 +146,8 @@ class Client:
         return len(self._waiting) + sum(len(held) for held in self._held.values())
 
     def _measure(self) -> None:
-        # Half of the room stays for what is live.
-        if self._size > self._most_size // 2 or self._count() > self._most_frames // 2:
+        # Half of the room stays for what is live. What is held back counts not: only the end of a replay frees it.
+        if self._size > self._most_size // 2 or len(self._waiting) > self._most_frames // 2:
             self._room.clear()
         else:
             self._room.set()
@@ -157,5 +168,9 @@ class Client:
             held.clear()
         self._waiting = deque([*kept, *(encode(gap) for gap in missed.values())])
         self._size = sum(len(text) for text in self._waiting if isinstance(text, str))
+        self._held_size = 0
+        self._messages = len(self._waiting)
+        if self._messages > QUEUE_MESSAGES:
+            self.overrun.set()
         self._measure()
         self._wake.set()

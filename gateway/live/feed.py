@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import msgspec
@@ -38,6 +38,7 @@ from gateway.live.messages import (
     Trouble,
     read,
 )
+from gateway.live.shares import Share
 from gateway.parts import Given
 from gateway.security.guard import Guard
 from gateway.security.roles import API, RIGHTS, Role
@@ -47,7 +48,10 @@ log = structlog.get_logger(__name__)
 
 PATH = f"{API}/feed"
 AUTH_WITHIN_S = 5.0
+CHECK_EVERY_S = 5.0
+"""How often the role of a connected user is looked up again."""
 _CLOSE_WITHIN_S = 2.0
+_NEEDED = RIGHTS["WEBSOCKET", PATH] or Role.VIEWER
 Socket = WebSocket[Any, Any, Any]
 
 
@@ -59,6 +63,11 @@ class _Over(Exception):
         self.code = code
         self.reason = reason
         self.detail = detail
+
+
+def _refusal(error: Refused) -> _Over:
+    code = CLOSE_FORBIDDEN if error.code == 403 else CLOSE_NOT_ADMITTED
+    return _Over(code, error.reason, error.message)
 
 
 def token_of(protocols: list[str]) -> str | None:
@@ -99,16 +108,18 @@ def replay_after(topic: Topic, message: Subscribe, status: StreamStatus | None) 
 class Conversation:
     """One admitted client: its queue, its subscription, the replays under way."""
 
-    def __init__(self, socket: Socket, hub: Hub, claims: Claims) -> None:
+    def __init__(self, socket: Socket, hub: Hub, claims: Claims, *, guard: Guard, share: Share) -> None:
         self._socket = socket
         self._hub = hub
         self._claims = claims
+        self._guard = guard
+        self._share = share
         self._client = Client()
         self._joined: list[Filter] = []
         self._entering: set[asyncio.Task[None]] = set()
 
     async def run(self) -> _Over:
-        """Talk until the client goes, errs, the token expires or the gateway stops."""
+        """Talk until the client goes, errs or may not listen any more, or the gateway stops."""
         left = self._claims.seconds_left
         ready = Ready(user=self._claims.sub, role=self._claims.role.value, expires_in=int(left))
         self._client.tell(ready)
@@ -117,6 +128,7 @@ class Conversation:
             async with asyncio.timeout(left), asyncio.TaskGroup() as group:
                 group.create_task(self._send())
                 group.create_task(self._receive(group))
+                group.create_task(self._check())
         except TimeoutError:
             return _Over(CLOSE_NOT_ADMITTED, "token-expired", "the access token has expired; get a new one")
         except ExceptionGroup as error:
@@ -147,6 +159,19 @@ class Conversation:
                     self._client.tell(Pong())
                 case Auth():
                     raise _Over(CLOSE_BAD_MESSAGE, "invalid-message", "already authenticated; connect anew to change")
+
+    async def _check(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_EVERY_S):
+                    await self._client.overrun.wait()
+                raise _Over(CLOSE_TRY_LATER, "too-slow", "too many messages wait to be read")
+            # While users are not known, nobody is sent away for it.
+            with suppress(Unavailable):
+                try:
+                    self._guard.again(self._claims, _NEEDED)
+                except Refused as error:
+                    raise _refusal(error) from error
 
     async def _subscribe(self, message: Subscribe, group: asyncio.TaskGroup) -> None:
         for task in self._entering:
@@ -183,12 +208,13 @@ class Conversation:
             self._hub.join(self._client, wanted)
             return
         replay = Replay(self._hub.source, wanted, after=after, subject=replay_subject(wanted))
-        await self._play(replay, until=None)
-        self._client.hold(topic)
-        self._hub.join(self._client, wanted)
-        incarnation, position = self._hub.position(topic)
-        # What the hub took while the first part was played reached nobody here.
-        await self._play(replay, until=position)
+        async with self._share.replays:
+            await self._play(replay, until=None)
+            self._client.hold(topic)
+            self._hub.join(self._client, wanted)
+            incarnation, position = self._hub.position(topic)
+            # What the hub took while the first part was played reached nobody here.
+            await self._play(replay, until=position)
         self._client.floor(topic, incarnation, max(position, replay.sequence))
         self._client.release(topic)
 
@@ -225,10 +251,9 @@ async def admitted(socket: Socket, guard: Guard) -> Claims:
             raise _Over(CLOSE_NOT_ADMITTED, "not-authenticated", "the first message must be of type auth")
         token = message.token
     try:
-        return guard.admit(token, RIGHTS["WEBSOCKET", PATH] or Role.VIEWER)
+        return guard.admit(token, _NEEDED)
     except Refused as error:
-        code = CLOSE_FORBIDDEN if error.code == 403 else CLOSE_NOT_ADMITTED
-        raise _Over(code, error.reason, error.message) from error
+        raise _refusal(error) from error
     except Unavailable as error:
         raise _Over(CLOSE_TRY_LATER, "unavailable", str(error)) from error
 
@@ -240,7 +265,10 @@ async def feed(socket: Socket, parts: Given) -> None:
     await socket.accept(subprotocols=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     try:
         claims = await admitted(socket, parts.guard)
-        over = await Conversation(socket, parts.hub, claims).run()
+        with parts.shares.socket(claims.sub) as share:
+            if share is None:
+                raise _Over(CLOSE_TRY_LATER, "too-many-sockets", "close one of this user's other connections first")
+            over = await Conversation(socket, parts.hub, claims, guard=parts.guard, share=share).run()
     except _Over as error:
         over = error
     if over.code is None:

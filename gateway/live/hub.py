@@ -18,7 +18,7 @@ import structlog
 from msgspec import Raw
 
 from contracts import codec
-from contracts.errors import MmnError, Unavailable
+from contracts.errors import Unavailable
 from contracts.tail import CaughtUp
 from gateway.index import Source
 from gateway.live.client import Client, Frame, frame_of
@@ -70,8 +70,8 @@ def known(topic: Topic, record: Record) -> Known | None:
         else:
             value = codec.decode(record.data, dict, record.media, limit=len(record.data))
             data = msgspec.json.encode(value)
-    except (MmnError, ValueError, TypeError, RecursionError) as error:
-        log.debug("unreadable item", topic=topic, sequence=record.sequence, reason=str(error))
+    except Exception as error:  # noqa: BLE001  # any record may be wrong in a way of its own
+        log.debug("unreadable item", topic=topic, sequence=record.sequence, reason=type(error).__name__)
         return None
     function = value.get("function") if isinstance(value, dict) else None
     job = record.subject.split(".")[3 if topic == "events" else 2] if topic in JOB_TOPICS else None

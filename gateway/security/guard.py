@@ -55,8 +55,9 @@ def permit(claims: Claims, role: Role) -> None:
 class Guard:
     """Litestar calls it before the body of a request is read.
 
-    `role_of` knows a user's role of this moment, so that a demotion or a deletion takes effect at
-    once and not when the token expires.
+    `role_of` knows a user's role as this gateway last heard of it, so that a demotion or a deletion
+    takes effect with the next request and not when the token expires. A socket of the feed is
+    judged when it opens; after that the feed asks `again` every few seconds.
     """
 
     def __init__(self, tokens: Tokens, role_of: Callable[[str], Role | None]) -> None:
@@ -75,7 +76,10 @@ class Guard:
 
     def admit(self, token: str, role: Role) -> Claims:
         """Who bears this token, if it is valid and the bearer may act in `role`. Raises Refused (401, 403)."""
-        claims = self._tokens.read(token)
+        return self.again(self._tokens.read(token), role)
+
+    def again(self, claims: Claims, role: Role) -> Claims:
+        """Judge anew, by the bearer's role of this moment, who was admitted. Raises Refused (401, 403)."""
         current = self._role_of(claims.sub)
         if current is None:
             raise Refused(401, "token-invalid", "the user of this access token does not exist any more")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -26,6 +27,10 @@ class _DeadTarget(Exception):
 def _not_the_target(error: BaseException) -> bool:
     """Say that an exception tells nothing about the target: a cancelled job, a fault of the function."""
     return not isinstance(error, _DeadTarget)
+
+
+_MOST_REPORTED = 32
+"""A health report goes out every second, and has to stay small."""
 
 
 class Breakers:
@@ -59,8 +64,9 @@ class Breakers:
         return breaker
 
     def open(self) -> list[str]:
-        """Name the targets that are not tried at present, for health reports."""
-        return [target for target, breaker in self._known.items() if breaker.current_state == STATE_OPEN]
+        """Name some of the targets that are not tried at present, for health reports."""
+        found = (target for target, breaker in self._known.items() if breaker.current_state == STATE_OPEN)
+        return list(islice(found, _MOST_REPORTED))
 
     def _forget_one(self) -> None:
         for target, breaker in self._known.items():

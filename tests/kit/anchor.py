@@ -31,9 +31,9 @@ from contracts.jobs import (
     JobReceipt,
     JobRequest,
 )
-from contracts.modules import Announcement, Card, Health, WorkerEvent, new_instance
+from contracts.modules import HEADER_PROBE, Announcement, Card, Health, WorkerEvent, new_instance
 from contracts.results import Result
-from contracts.service import Answer, Ask, Service, answer, raise_refusal
+from contracts.service import Answer, Ask, Gate, Service, answer, raise_refusal
 from contracts.tail import stream_status
 from tests.kit.eventually import eventually
 from tests.kit.nats_server import NatsServer
@@ -103,16 +103,40 @@ class AnchorProcess:
 class ScriptedWorker:
     """A worker whose answer to a call is written by the test."""
 
-    def __init__(self, server: NatsServer, behaviour: Behaviour, *, node: str = "n1", concurrency: int = 4) -> None:
+    def __init__(
+        self,
+        server: NatsServer,
+        behaviour: Behaviour,
+        *,
+        node: str = "n1",
+        concurrency: int = 4,
+        claims: dict[str, str] | None = None,
+    ) -> None:
         self.server = server
         self.node = node
         self.instance = new_instance(node)
         self.calls: list[Call] = []
         self.limits = Limits(concurrency=concurrency)
+        self.claims = claims or {}
+        self.says: str | None = None
+        self.queue_ns = 0
+        self.user_key: str | None = None
+        self.probed = 0
+        self._gate: Gate | None = None
         self._behaviour = behaviour
         self._bus: bus.Bus | None = None
         self._service: Service | None = None
         self._beating: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a slot in it."""
+        return self._gate.waiting if self._gate else 0
+
+    @property
+    def rejected(self) -> int:
+        """Calls that were refused, for every slot was taken."""
+        return self._gate.rejected if self._gate else 0
 
     @property
     def bus(self) -> bus.Bus:
@@ -122,13 +146,14 @@ class ScriptedWorker:
     async def start(self, *, announce: bool = True) -> None:
         """Join MEASURE and serve calls; with `announce` the node's runtime says so."""
         files, key = self.server.files, tokens.new_user_key()
+        self.user_key = tokens.public(key)
         node_key = nkeys.from_seed(bytearray(files.node_key(self.node).read_bytes().strip()))
         token = mint_worker(
             node_key,
             account_key=files.account_key("MEASURE"),
             function="ping",
             suffix=self.instance.partition("_")[2],
-            user_key=tokens.public(key),
+            user_key=self.user_key,
             lifetime_s=600,
         )
         self._bus = await bus.connect(
@@ -147,10 +172,12 @@ class ScriptedWorker:
                 "digest": "d1",
                 "labels": "{}",
                 "limits": json.dumps({"concurrency": self.limits.concurrency}),
+                **self.claims,
+                "user_key": self.user_key,
             },
         )
         await self._service.start()
-        await self._service.add(
+        self._gate = await self._service.add(
             "call",
             subjects.call("ping", self.instance),
             self._call,
@@ -171,6 +198,8 @@ class ScriptedWorker:
             at=clock.utc_now(),
             function="ping",
             limit=self.limits.concurrency,
+            in_flight=self._gate.running if self._gate else 0,
+            queue=self.waiting,
         )
 
     async def announce(self, event: WorkerEvent, reason: str = "") -> None:
@@ -197,16 +226,20 @@ class ScriptedWorker:
             at=clock.utc_now(),
             reason=reason,
             card=card if event == "ready" else None,
+            user_key=self.user_key,
         )
         await runtime.publish(subjects.announce(self.node), codec.encode(news, codec.JSON))
         await runtime.flush()
 
     async def _call(self, ask: Ask) -> Answer:
+        if HEADER_PROBE in ask.headers:
+            self.probed += 1
+            return answer(CallReply(job="", instance=self.instance))
         call = ask.decode(Call)
         self.calls.append(call)
         await self._behaviour(self, call)
-        reply = CallReply(job=call.job, instance=self.instance)
-        return answer(reply, ask.media(), {HEADER_QUEUE_NS: "0", HEADER_RUN_NS: "1000"})
+        reply = CallReply(job=self.says or call.job, instance=self.instance)
+        return answer(reply, ask.media(), {HEADER_QUEUE_NS: str(self.queue_ns), HEADER_RUN_NS: "1000"})
 
     async def store(self, call: Call) -> None:
         """Store the call's result the way workers do."""
@@ -222,6 +255,32 @@ class ScriptedWorker:
             )
         except Exception as error:  # noqa: BLE001  # stored before is as good
             assert "wrong last sequence" in str(error)  # noqa: PT017
+
+    def deafen(self) -> None:
+        """Stop taking calls, as a handler that raises CancelledError does: all else goes on."""
+        assert self._service is not None
+        for subscription in self._service._client.subscriptions:
+            task: asyncio.Task[None] | Any = subscription._wait_for_msgs_task
+            task.cancel()
+
+    async def stop_listening(self) -> Callable[[], Awaitable[None]]:
+        """Leave the work subject, and nothing else. Returns how to come back."""
+        assert self._service is not None
+        nc, old = self.bus.nc, list(self._service._client.subscriptions)
+        for subscription in old:
+            await subscription.unsubscribe()
+        await self.bus.flush()
+
+        async def again() -> None:
+            for subscription in old:
+                await nc.subscribe(subscription.subject, queue=subscription.queue, cb=subscription._cb)
+            await self.bus.flush()
+
+        return again
+
+    async def blip(self) -> None:
+        """Lose the connection and come back at once."""
+        await self.bus.nc.force_reconnect()
 
     async def vanish(self) -> None:
         """Be gone, as if killed: no goodbye to NATS or anybody."""

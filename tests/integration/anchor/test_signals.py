@@ -16,6 +16,8 @@ from contracts.modules import HEADER_PROBE, Health, Routed
 from tests.kit.anchor import AnchorProcess, Client, ScriptedWorker, answers, workers
 from tests.kit.eventually import eventually
 from tests.kit.nats_server import NatsServer, nats_server
+from tests.kit.node import Node, deploy
+from tests.kit.wheels import FUNCTIONS, wheel_of
 
 
 @pytest.fixture
@@ -317,3 +319,31 @@ async def test_a_lost_worker_with_many_jobs_in_hand_loses_none_of_them(server: N
             results = [await client.result(job, within=10) for job in jobs]
     assert {result.by for result in results} == {other.instance}
     assert not any(result.failure for result in results)
+
+
+async def test_a_killed_runtime_costs_its_workers_within_a_second_or_two(
+    server: NatsServer, anchor: AnchorProcess, client: Client
+) -> None:
+    """Nobody is left to announce anything; the server sees the connections of its workers end."""
+    node = Node(server)
+    await node.start()
+    try:
+        await deploy(client.bus, wheel_of(FUNCTIONS / "echo"))
+
+        async def accepted() -> bool:
+            try:
+                await client.submit(function="echo")
+            except Refused:
+                return False
+            return True
+
+        await eventually(accepted, within=30)
+        await client.drained()
+        began = clock.monotonic_ns()
+        await node.kill()
+        await eventually(lambda: "disconnected: Client Closed" in anchor.log.read_text(), within=5)
+        took_s = (clock.monotonic_ns() - began) / 1e9
+    finally:
+        await node.close()
+    # Heartbeats would take five.
+    assert took_s < 3

@@ -7,7 +7,8 @@ import pytest
 from contracts import codec, streams, subjects
 from contracts.bus import Bus
 from contracts.errors import InvalidField, Refused
-from contracts.jobs import HEADER_QUEUE_NS, HEADER_RUN_NS, new_job_id
+from contracts.jobs import HEADER_QUEUE_NS, HEADER_RUN_NS, CallReply, new_job_id
+from contracts.modules import HEADER_PROBE
 from contracts.results import Result
 from contracts.service import raise_refusal
 from contracts.tail import stream_status
@@ -53,6 +54,24 @@ async def test_a_deployed_function_is_announced_discovered_and_called(
     assert result.quality is not None
     assert result.quality.loop_lag_ns is not None
     assert (await stream_status(gateway, streams.RESULTS)).state.messages == 1
+
+
+async def test_the_server_knows_a_worker_by_the_key_that_is_announced(
+    echo: str, anchor: Bus, announced: Announcements
+) -> None:
+    ready = announced.of("ready", "echo")[0]
+    info = await discovered(anchor, "echo", echo)
+    assert ready.user_key is not None
+    assert ready.user_key.startswith("U")
+    assert info["metadata"]["user_key"] == ready.user_key
+
+
+async def test_a_probe_is_answered_without_running_anything(echo: str, anchor: Bus, gateway: Bus) -> None:
+    msg = await anchor.nc.request(subjects.call("echo", echo), b"", headers={HEADER_PROBE: "1"}, timeout=2)
+    raise_refusal(msg.headers)
+    reply = codec.decode(msg.data, CallReply)
+    assert (reply.job, reply.instance, reply.sequence) == ("", echo, None)
+    assert (await stream_status(gateway, streams.RESULTS)).state.messages == 0
 
 
 async def test_a_job_called_again_stores_nothing_more(echo: str, anchor: Bus, gateway: Bus) -> None:

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from anchor.admission import Schemas, admit
@@ -96,3 +97,41 @@ def test_a_function_nobody_has_served_yet_is_to_be_tried_again() -> None:
     with pytest.raises(Refused) as caught:
         admit(request(), found, Schemas())
     assert (caught.value.code, caught.value.retry_after) == (503, 1.0)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"$ref": "http://127.0.0.1:9/x"}, {"$ref": "file:///etc/passwd"}, {"type": 5}, {"pattern": "("}],
+    ids=["http", "file", "type", "pattern"],
+)
+def test_a_schema_that_is_unsound_or_points_elsewhere_is_refused_and_fetches_nothing(
+    schema: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connects(*_args: object) -> None:
+        raise AssertionError("something was fetched")
+
+    monkeypatch.setattr("socket.socket.connect", connects)
+    found = Registry()
+    found.ready("n1_a", "n1", msgspec.structs.replace(card(), params_schema=schema), {}, 0)
+    with pytest.raises(Refused) as caught:
+        admit(request(), found, Schemas())
+    assert (caught.value.code, caught.value.reason) == (409, "bad-schema")
+
+
+def test_a_schema_is_compiled_for_the_card_and_not_for_the_digest_it_claims() -> None:
+    schemas, found = Schemas(), registry()
+    admit(request(), found, schemas)
+    strict = msgspec.structs.replace(card("other"), params_schema={"type": "object", "maxProperties": 0})
+    found.ready("n1_o", "n1", strict, {}, 0)
+    with pytest.raises(InvalidField):
+        admit(request(function="other"), found, schemas)
+    admit(request(), found, schemas)
+
+
+def test_a_draining_node_is_taken_only_when_there_is_no_other() -> None:
+    found = registry()
+    found.ready("n3_c", "n3", card(), {"site": "ams"}, 0)
+    found.draining("n2_b")
+    assert {admit(request(match={"site": "ams"}), found, Schemas()).place for _ in range(20)} == {"n3"}
+    found.draining("n3_c")
+    assert admit(request(match={"site": "ams"}), found, Schemas()).place in {"n2", "n3"}

@@ -1,14 +1,14 @@
 import pytest
 
 from anchor.calls import NotListening, ReplyLost, WorkerLost
-from anchor.outcomes import MAX_ATTEMPTS, Close, Reroute, Retry, after
+from anchor.outcomes import MAX_ATTEMPTS, Close, Reroute, Retry, after, is_fault, unaffordable
 from contracts.errors import MmnError, Refused
 from contracts.failure import Code
 
 
 def test_pressure_costs_no_attempt() -> None:
     decision = after(Refused(429, "busy", "full", retry_after=0.2), attempt=MAX_ATTEMPTS, other_nodes=False)
-    assert decision == Reroute("busy", press_s=0.2)
+    assert decision == Reroute("busy", press_s=0.2, full=True)
 
 
 def test_a_worker_that_never_saw_the_call_costs_no_attempt() -> None:
@@ -54,3 +54,48 @@ def test_a_lost_answer_is_asked_for_again_where_the_job_may_still_run() -> None:
     decision = after(ReplyLost("x"), attempt=MAX_ATTEMPTS, other_nodes=True)
     assert isinstance(decision, Reroute)
     assert decision.same
+
+
+def test_a_retry_that_cannot_be_afforded_ends_the_job_with_its_cause() -> None:
+    decision = after(Refused(500, "worker-fault", "boom"), attempt=1, other_nodes=True)
+    assert isinstance(decision, Retry)
+    assert not decision.lost
+    failure = unaffordable(decision).failure
+    assert failure.code is Code.WORKER_FAULT
+    assert "boom" in failure.detail
+    assert "too many jobs failed" in failure.detail
+
+
+def test_the_loss_of_a_worker_is_told_apart_from_a_fault() -> None:
+    decision = after(WorkerLost("killed"), attempt=1, other_nodes=False)
+    assert isinstance(decision, Retry)
+    assert decision.lost
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (WorkerLost("x"), True),
+        (NotListening("x"), False),
+        (ReplyLost("x"), False),
+        (MmnError("an answer that is none"), True),
+        (Refused(500, "worker-fault", "x"), True),
+        (Refused(504, "worker-timeout", "x"), True),
+        (Refused(403, "not-through-export", "x"), True),
+        (Refused(429, "busy", "x"), False),
+        (Refused(503, "draining", "x"), False),
+        (Refused(424, "no-privilege", "x"), False),
+        (Refused(408, "expired", "x"), False),
+        (Refused(400, "bad-params", "x"), False),
+    ],
+    ids=lambda value: getattr(value, "reason", None) or repr(value),
+)
+def test_only_what_speaks_against_the_worker_feeds_its_breaker(error: MmnError, fault: bool) -> None:
+    assert is_fault(error) is fault
+
+
+@pytest.mark.parametrize("after_s", [float("inf"), float("nan"), -1.0, 1e9], ids=str)
+def test_a_worker_cannot_ask_to_be_left_alone_for_ever(after_s: float) -> None:
+    decision = after(Refused(429, "busy", "full", retry_after=after_s), attempt=1, other_nodes=True)
+    assert isinstance(decision, Reroute)
+    assert 0 <= decision.press_s <= 10

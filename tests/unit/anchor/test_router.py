@@ -3,13 +3,14 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anchor.registry import Instance
+from anchor.instance import Instance
+from anchor.limiter import Limiter
 from anchor.router import choose
 from tests.unit.anchor.builders import card
 
 
 def instance(name: str, in_flight: int, limit: int) -> Instance:
-    return Instance(name, "n1", card(concurrency=limit), {}, 0, in_flight=in_flight, limit=limit)
+    return Instance(name, "n1", card(concurrency=limit), {}, 0, Limiter(limit), in_flight=in_flight)
 
 
 loads = st.lists(st.tuples(st.integers(0, 10), st.integers(1, 10)), max_size=8)
@@ -48,3 +49,52 @@ def test_suspect_draining_and_pressed_instances_take_nothing() -> None:
     pressed.pressed_until_ns = 10
     assert choose([pressed], 9, random.Random(1)) is None
     assert choose([pressed], 10, random.Random(1)) is pressed
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10), st.floats(1, 10), st.booleans(), st.booleans()), max_size=8),
+    st.integers(0, 1000),
+    st.sets(st.integers(0, 7)),
+)
+def test_learned_limits_ejections_and_avoided_ones_are_kept(
+    load: list[tuple[int, float, bool, bool]], seed: int, avoided: set[int]
+) -> None:
+    candidates = []
+    for number, (in_flight, limit, ejected, up) in enumerate(load):
+        one = instance(f"i{number}", in_flight, 10)
+        one.limiter.limit, one.ejected, one.state = limit, ejected, "up" if up else "suspect"
+        candidates.append(one)
+    avoid = {f"i{number}" for number in avoided}
+    chosen = choose(candidates, 0, random.Random(seed), avoid=avoid)
+    able = [one for one in candidates if one.state == "up" and not one.ejected and one.in_flight + 1 <= one.limit]
+    if chosen is None:
+        assert not [one for one in able if one.id not in avoid]
+    else:
+        assert chosen in able
+        assert chosen.id not in avoid or all(one.id in avoid for one in candidates)
+
+
+def test_a_lower_learned_limit_gets_less() -> None:
+    chance, slow, fast = random.Random(1), instance("slow", 2, 10), instance("fast", 2, 10)
+    slow.limiter.limit = 4.0
+    picks = [choose([slow, fast], 0, chance) for _ in range(400)]
+    assert picks.count(fast) > 250
+
+
+def test_load_that_others_put_on_an_instance_counts() -> None:
+    chance, theirs, free = random.Random(1), instance("theirs", 0, 10), instance("free", 1, 10)
+    theirs.elsewhere = 5
+    picks = [choose([theirs, free], 0, chance) for _ in range(400)]
+    assert picks.count(free) > 250
+
+
+def test_a_half_open_instance_gets_one_call_at_a_time() -> None:
+    one = instance("one", 0, 4)
+    for _ in range(5):
+        one.breaker.ended(ok=False, began_ns=0, now_ns=0)
+    one.ejected = True
+    assert choose([one], 0, random.Random(1)) is None
+    one.breaker.tick(10**12)
+    assert choose([one], 0, random.Random(1)) is one
+    one.in_flight = 1
+    assert choose([one], 0, random.Random(1)) is None

@@ -1,6 +1,9 @@
+import sqlite3
 from pathlib import Path
 
+import cbor2
 import pytest
+from structlog.testing import capture_logs
 
 from contracts import codec, streams, subjects
 from contracts.errors import InvalidField
@@ -207,3 +210,75 @@ def test_a_made_up_page_is_refused(after: str) -> None:
     for look in (Projection(None).jobs, Projection(None).results):
         with pytest.raises(InvalidField):
             look(Wanted(after=after))
+
+
+def raw(sequence: int, job: str, **fields: object) -> Record:
+    value: dict[str, object] = {"job": job, "function": "echo", "by": "n1_a", "node": "n1", "started": at(1)}
+    value |= {"duration_ns": 1, **fields}
+    return Record("one", sequence, subjects.out(job, "n1_a"), cbor2.dumps(value), codec.CBOR)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"attempt": 2**63}, {"data": {"a": cbor2.CBORTag(35, "a+")}}, {"data": {"a": {(): 1}}}], ids=range(3)
+)
+def test_a_result_that_cannot_be_kept_stops_nobody(wrong: dict[str, object]) -> None:
+    projection = Projection(None)
+    with capture_logs() as lines:
+        ended = projection.apply(streams.RESULTS, [raw(1, "j1", **wrong), result(2, job="j2")])
+    assert ended == ["j2"]
+    assert projection.cursor(streams.RESULTS) == ("one", 2)
+    # Nothing is left of it, not even half.
+    assert [row.id for row in projection.jobs(Wanted()).jobs] == ["j2"]
+    assert [one.job for one in projection.results(Wanted()).results] == ["j2"]
+    assert [(line["event"], line["sequence"]) for line in lines] == [("record left out", 1)]
+
+
+def test_an_endless_duration_is_no_reason_to_lose_a_result() -> None:
+    projection = of(raw(1, "j1", duration_ns=10**27))
+    found = projection.detail("j1")
+    assert found is not None
+    assert (found.job.state, found.job.ended) == ("finished", at(1))
+
+
+def test_an_event_that_cannot_be_kept_stops_nobody() -> None:
+    projection = Projection(None)
+    projection.apply(streams.EVENTS, [event(1, "dispatched", attempt=2**63), event(2, "accepted", job="j2")])
+    assert projection.cursor(streams.EVENTS) == ("one", 2)
+    assert [row.id for row in projection.jobs(Wanted()).jobs] == ["j2"]
+
+
+def test_a_full_disk_is_not_blamed_on_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    projection = Projection(None)
+
+    def full(_: Record) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(projection, "_event", full)
+    with pytest.raises(sqlite3.OperationalError):
+        projection.apply(streams.EVENTS, EVENTS)
+    assert projection.cursor(streams.EVENTS) is None
+
+
+@pytest.mark.parametrize("forged", [{"by": "n1_b"}, {"node": "n2"}, {"node": None}, {"job": "j2"}], ids=range(4))
+def test_nobody_stores_results_in_the_name_of_another(forged: dict[str, object]) -> None:
+    told = raw(1, "j1")
+    value = cbor2.loads(told.data) | forged
+    projection = Projection(None)
+    assert projection.apply(streams.RESULTS, [told._replace(data=cbor2.dumps(value))]) == []
+    assert projection.cursor(streams.RESULTS) == ("one", 1)
+    assert projection.jobs(Wanted()).jobs == []
+    assert projection.result("j1") is None
+
+
+def test_an_anchor_closes_jobs_without_a_node() -> None:
+    value = Result(job="j1", function="echo", by="anchor1", started=at(1), duration_ns=None)
+    assert state_of(of(record(1, subjects.out("j1", "anchor1"), value))) == "finished"
+
+
+def test_the_first_result_of_a_job_is_its_result() -> None:
+    projection = of(result(1))
+    other = Result(job="j1", function="echo", by="n2_x", node="n2", started=at(9), duration_ns=1, attempt=7)
+    assert projection.apply(streams.RESULTS, [record(2, subjects.out("j1", "n2_x"), other)]) == []
+    found = projection.detail("j1")
+    assert found is not None
+    assert (found.job.instance, found.job.node, found.job.attempt) == ("n1_a", "n1", 1)

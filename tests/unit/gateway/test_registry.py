@@ -1,6 +1,6 @@
 from contracts.functions import Limits
 from contracts.modules import Announcement, Card, Health, State, WorkerEvent
-from gateway.registry import FORGET_AFTER_S, Registry
+from gateway.registry import FORGET_AFTER_S, KEEP_AFTER_S, Registry
 
 S = 1_000_000_000
 NOW = 1000 * S
@@ -82,3 +82,21 @@ def test_instances_of_one_function_are_listed_alone() -> None:
     registry.beat("anchor1", Health(instance="anchor1", kind="anchor", state="up", at=""), NOW)
     assert [module.instance for module in registry.modules(NOW)] == ["anchor1", "n1_a"]
     assert [module.instance for module in registry.modules(NOW, function="echo")] == ["n1_a"]
+
+
+def test_who_is_gone_for_good_takes_no_memory() -> None:
+    registry = Registry()
+    registry.announced("n1", announcement("ready"), NOW)
+    registry.beat("anchor1", Health(instance="anchor1", kind="anchor", state="up", at=""), NOW + 60 * S)
+    registry.prune(NOW + int((KEEP_AFTER_S + 1) * S))
+    assert list(registry._seen) == ["anchor1"]
+
+
+def test_who_comes_back_after_an_outage_is_still_known() -> None:
+    registry = Registry()
+    registry.announced("n1", announcement("ready"), NOW)
+    later = NOW + int((FORGET_AFTER_S + 1) * S)
+    registry.prune(later)
+    assert registry.modules(later) == []
+    registry.beat("n1_a", health(), later)
+    assert [(module.state, module.digest) for module in registry.modules(later)] == [("up", "d")]

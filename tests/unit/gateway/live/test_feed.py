@@ -1,20 +1,26 @@
+import asyncio
 import json
-from collections.abc import Generator
+import threading
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import pytest
 from litestar.exceptions import WebSocketDisconnect
 from litestar.testing import TestClient
 
+from contracts import streams
 from contracts.errors import Unavailable
+from contracts.tail import CaughtUp, Start
 from gateway.app import create_app
-from gateway.live import feed
+from gateway.live import feed, shares
+from gateway.live.client import QUEUE_MESSAGES
 from gateway.live.feed import replay_after, replay_subject, token_of
-from gateway.live.hub import Filter
+from gateway.live.hub import Filter, Hub
 from gateway.live.messages import Cursor, Subscribe, read
+from gateway.network import Record
 from gateway.security.roles import Role
 from gateway.security.tokens import Tokens
-from tests.unit.gateway.plane import Plane, status_of
+from tests.unit.gateway.plane import ListSource, Plane, record, status_of
 
 
 @pytest.fixture
@@ -98,6 +104,119 @@ def test_a_malformed_message_ends_the_conversation(message: str, plane: Plane, c
 def test_a_token_that_expires_closes_the_socket(client: TestClient[Any]) -> None:
     token = Tokens(b"k" * 32, lifetime_s=1).issue("viewer", Role.VIEWER)
     assert ending(client, ["mmn.v1", f"bearer.{token}"]) == ("token-expired", 4401)
+
+
+def test_who_is_deleted_is_closed_out(plane: Plane, client: TestClient[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "CHECK_EVERY_S", 0.02)
+    with client.websocket_connect(feed.PATH, subprotocols=protocols(plane)) as socket:
+        assert json.loads(socket.receive_text())["type"] == "ready"
+        del plane.network.people["viewer"]
+        assert json.loads(socket.receive_text())["reason"] == "token-invalid"
+        with pytest.raises(WebSocketDisconnect) as gone:
+            socket.receive_text()
+    assert gone.value.code == 4401
+
+
+def test_who_may_not_listen_any_more_is_closed_out(
+    plane: Plane, client: TestClient[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "CHECK_EVERY_S", 0.02)
+    offered = protocols(plane, Role.OPERATOR)
+    with client.websocket_connect(feed.PATH, subprotocols=offered) as socket:
+        assert json.loads(socket.receive_text())["type"] == "ready"
+        monkeypatch.setattr(feed, "_NEEDED", Role.DEPLOYER)
+        assert json.loads(socket.receive_text())["reason"] == "forbidden"
+        with pytest.raises(WebSocketDisconnect) as gone:
+            socket.receive_text()
+    assert gone.value.code == 4403
+
+
+def test_nobody_is_closed_out_while_users_are_not_known(
+    plane: Plane, client: TestClient[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "CHECK_EVERY_S", 0.01)
+    asked = threading.Semaphore(0)
+
+    def starting(_: str) -> None:
+        asked.release()
+        raise Unavailable("starting")
+
+    with client.websocket_connect(feed.PATH, subprotocols=protocols(plane)) as socket:
+        assert json.loads(socket.receive_text())["type"] == "ready"
+        monkeypatch.setattr(plane.network, "user", starting)
+        assert asked.acquire(timeout=5)
+        assert asked.acquire(timeout=5)
+        socket.send_text('{"type": "ping"}')
+        assert json.loads(socket.receive_text()) == {"type": "pong"}
+
+
+def test_a_user_opens_no_more_sockets_than_their_share(
+    plane: Plane, client: TestClient[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "SOCKETS", 1)
+    with client.websocket_connect(feed.PATH, subprotocols=protocols(plane)) as socket:
+        assert json.loads(socket.receive_text())["type"] == "ready"
+        assert ending(client, protocols(plane)) == ("too-many-sockets", 1013)
+        with client.websocket_connect(feed.PATH, subprotocols=protocols(plane, Role.ADMIN)) as other:
+            assert json.loads(other.receive_text())["type"] == "ready"
+
+
+class DeafSocket:
+    """A client that asks and never reads."""
+
+    async def receive_data(self, **_: object) -> str:
+        await asyncio.sleep(0)
+        return '{"type": "ping"}'
+
+    async def send_data(self, _: str) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_who_asks_and_never_reads_is_sent_away(plane: Plane) -> None:
+    claims = plane.parts.tokens.read(plane.parts.tokens.issue("viewer", Role.VIEWER))
+    deaf: Any = DeafSocket()
+    talk = feed.Conversation(deaf, plane.parts.hub, claims, guard=plane.parts.guard, share=shares.Share())
+    async with asyncio.timeout(5):
+        over = await talk.run()
+    assert (over.code, over.reason) == (1013, "too-slow")
+    assert len(talk._client._waiting) <= QUEUE_MESSAGES
+
+
+async def test_a_user_s_replays_wait_for_each_other(plane: Plane) -> None:
+    source = CountingSource()
+    source.add(streams.PROGRESS, record(1, "mmn.progress.j1.n1_a", {"job": "j1"}))
+    hub, share = Hub(source), shares.Share()
+    claims = plane.parts.tokens.read(plane.parts.tokens.issue("viewer", Role.VIEWER))
+    nothing: Any = None
+    talks = [feed.Conversation(nothing, hub, claims, guard=plane.parts.guard, share=share) for _ in range(9)]
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(hub.run())
+        wish = Subscribe(topics=["progress"], job="j1")
+        await asyncio.gather(*(talk._enter("progress", wish) for talk in talks))
+        running.cancel()
+    assert source.most == shares.REPLAYS
+    assert all(len(talk._client._waiting) == 1 for talk in talks)
+
+
+class CountingSource(ListSource):
+    """Counts how many replay at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+
+    async def follow(
+        self, stream: str, *, start: Start, subject: str | None = None, mark: bool = False
+    ) -> AsyncGenerator[Record | CaughtUp]:
+        # Only a replay wants to know when it has caught up.
+        self.now += mark
+        self.most = max(self.most, self.now)
+        try:
+            await asyncio.sleep(0.01)
+            async for item in super().follow(stream, start=start, subject=subject, mark=mark):
+                yield item
+        finally:
+            self.now -= mark
 
 
 def test_the_token_is_found_among_subprotocols() -> None:

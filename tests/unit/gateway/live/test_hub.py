@@ -180,6 +180,21 @@ def test_an_item_that_is_no_json_spoils_no_batch(data: bytes) -> None:
     assert sequences(sent(client)) == [2]
 
 
+def test_an_item_that_json_cannot_say_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub(ListSource())
+    client = joined(hub, Filter("logs"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OverflowError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(codec, "decode", fail)
+        hub.take("logs", record(1, "mmn.logs.n1", {"a": 1}, media=codec.CBOR))
+    hub.take("logs", record(2, "mmn.logs.n1", {"a": 1}))
+    hub.flush()
+    assert sequences(sent(client)) == [2]
+
+
 def test_other_media_types_become_json() -> None:
     found = known("results", record(1, "mmn.out.j1.n1_a", {"function": "echo"}, media=codec.CBOR))
     assert found is not None
