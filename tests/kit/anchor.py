@@ -21,6 +21,7 @@ from nats.aio.msg import Msg
 from contracts import bus, clock, codec, heart, subjects
 from contracts.access import roles, tokens
 from contracts.access.provision import mint_worker
+from contracts.errors import Refused
 from contracts.functions import Limits
 from contracts.jobs import (
     HEADER_QUEUE_NS,
@@ -355,6 +356,20 @@ class Client:
             return await self.count("JOBS") == 0
 
         await eventually(empty, within=within)
+
+
+async def known(client: Client) -> None:
+    """Wait until the Anchor has heard of a worker that runs jobs."""
+
+    async def accepted() -> bool:
+        try:
+            job = (await client.submit()).job
+        except Refused:
+            return False
+        await client.result(job)
+        return True
+
+    await eventually(accepted, within=10)
 
 
 @asynccontextmanager

@@ -1,8 +1,6 @@
 """The Anchor against a real server: what it accepts ends with exactly one result, whatever fails."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import nats.errors
 import pytest
@@ -11,47 +9,13 @@ from contracts import codec, subjects
 from contracts.access import roles
 from contracts.errors import InvalidField, Refused
 from contracts.failure import Code
-from contracts.jobs import MAX_JOB_BYTES, MAX_REQUEST_BYTES, Call, JobReceipt
+from contracts.jobs import Call, JobReceipt
 from contracts.service import raise_refusal
-from tests.kit.anchor import AnchorProcess, Client, ScriptedWorker, answers, workers
+from tests.kit.anchor import AnchorProcess, Client, ScriptedWorker, answers, known, workers
 from tests.kit.eventually import eventually
-from tests.kit.nats_server import NatsServer, nats_server
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    async with nats_server(tmp_path, nodes=("n1", "n2"), queue_bound=20) as running:
-        yield running
-
-
-@pytest.fixture
-async def anchor(server: NatsServer, request: pytest.FixtureRequest) -> AsyncIterator[AnchorProcess]:
-    process = AnchorProcess(server, **getattr(request, "param", {}))
-    await process.start()
-    yield process
-    await process.close()
-
+from tests.kit.nats_server import NatsServer
 
 pytestmark = pytest.mark.usefixtures("anchor")
-
-
-@pytest.fixture
-async def client(server: NatsServer) -> Client:
-    return await Client.open(server)
-
-
-async def known(client: Client) -> None:
-    """Wait until the Anchor has heard of a worker."""
-
-    async def accepted() -> bool:
-        try:
-            job = (await client.submit()).job
-        except Refused:
-            return False
-        await client.result(job)
-        return True
-
-    await eventually(accepted, within=10)
 
 
 @pytest.mark.parametrize("media", [codec.JSON, codec.MSGPACK, codec.CBOR])
@@ -444,58 +408,3 @@ async def test_no_job_waits_for_the_sweeper_to_be_found(server: NatsServer, clie
         async with asyncio.TaskGroup() as tasks:
             for _ in range(3):
                 tasks.create_task(submit_some())
-
-
-async def test_a_request_that_grows_when_it_is_encoded_runs_or_is_refused_and_never_vanishes(
-    server: NatsServer, client: Client
-) -> None:
-    """A bug once: numbers and control characters made a job larger than its own reader's limit."""
-    fits = b'{"function":"ping","params":{"a":"' + b"x" * (MAX_JOB_BYTES - 1000) + b'"}}'
-    grow = (
-        b'{"function":"ping","params":{"a":[' + b",".join([b"1e9"] * 40_000) + b"]}}",
-        b'{"function":"ping","params":{"a":[' + b",".join([b"1.5"] * 60_000) + b"]}}",
-        b'{"function":"ping","params":{"a":"' + b"x" * (MAX_REQUEST_BYTES - 200) + b'"}}',
-    )
-    async with workers(ScriptedWorker(server, answers)):
-        await known(client)
-        msg = await client.bus.nc.request(subjects.SUBMIT, fits, timeout=5)
-        await client.result(codec.decode(msg.data, JobReceipt).job)
-        for body in grow:
-            msg = await client.bus.nc.request(subjects.SUBMIT, body, timeout=5)
-            with pytest.raises(Refused, match="over the limit"):
-                raise_refusal(msg.headers)
-        await client.drained()
-
-
-@pytest.mark.parametrize(
-    "claims",
-    [{"labels": "nonsense"}, {"labels": "[" * 9000}, {"limits": '{"concurrency":-1}'}, {"limits": "null"}],
-    ids=["no JSON", "deep", "negative", "null"],
-)
-async def test_nothing_that_a_worker_says_of_itself_ends_the_anchor(
-    server: NatsServer, client: Client, claims: dict[str, str]
-) -> None:
-    hostile, good = ScriptedWorker(server, answers, claims=claims), ScriptedWorker(server, answers)
-    await hostile.start(announce=False)
-    try:
-        async with workers(good):
-            await known(client)
-            for _ in range(4):
-                await client.result((await client.submit()).job)
-    finally:
-        await hostile.vanish()
-
-
-async def test_an_answer_for_another_job_is_no_answer(server: NatsServer, client: Client) -> None:
-    async def lies(worker: ScriptedWorker, call: Call) -> None:
-        if call.params:
-            worker.says = "another-job"
-        else:
-            await worker.store(call)
-
-    async with workers(ScriptedWorker(server, lies)):
-        await known(client)
-        result = await client.result((await client.submit(params={"x": 1})).job, within=20)
-    assert result.by == "anchor1"
-    assert result.failure is not None
-    assert "another job" in result.failure.detail
