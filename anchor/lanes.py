@@ -2,8 +2,8 @@
 
 A lane asks the stream for exactly as many jobs as it holds permits for, and only when there
 is reason to believe that jobs wait: it was told of an admission, the last delivery said more
-are pending, or the sweeper counted some. It never waits on the server with a permit in hand,
-so idle lanes take no slot from busy ones.
+are pending, or the sweeper counted some. It waits on the server for a tenth of a second at
+most with a permit in hand, so idle lanes take no slot from busy ones.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 _MOST_AT_ONCE = 64
 _PATIENCE_S = 5.0
+_LINGER_S = 0.1
+"""How long a pull that finds nothing may hold its permits."""
 _RETRY_S = 0.5
 _INACTIVE_S = 3600.0
 _MAX_ACK_PENDING = 65536
@@ -91,7 +93,8 @@ class Lane:
         pull = self._pull or await self._open()
         # What the server says of the queue is as old as this request: later admissions come on top.
         before = self._admissions
-        await pull.request(len(permits), no_wait=True)
+        # Not without waiting: a job is acknowledged to its Anchor a moment before the consumer sees it.
+        await pull.request(len(permits), expires=_LINGER_S)
         while permits:
             item = await pull.next(within=_PATIENCE_S)
             if item is None:

@@ -87,11 +87,9 @@ class PullInbox:
         pull._subscription = await bus.nc.subscribe(pull._inbox, cb=pull._arrived.put)
         return pull
 
-    async def request(self, batch: int, *, expires: float = 0.0, heartbeat: float = 0.0, no_wait: bool = False) -> None:
+    async def request(self, batch: int, *, expires: float = 0.0, heartbeat: float = 0.0) -> None:
         """Ask for `batch` messages. `expires` and `heartbeat` are seconds."""
         ask: dict[str, object] = {"batch": batch}
-        if no_wait:
-            ask["no_wait"] = True
         if expires:
             ask["expires"] = int(expires * _NS)
         if heartbeat:

@@ -396,12 +396,12 @@ DEPLOYMENT = (
 
 @pytest.mark.parametrize("anchor", [{"sweep_every": "60"}], indirect=True, ids=["seldom swept"])
 async def test_no_job_waits_for_the_sweeper_to_be_found(server: NatsServer, client: Client) -> None:
-    """A bug once: a pull that came back empty made the Anchor forget a job admitted meanwhile."""
+    """Two bugs once: a pull that came back empty made the Anchor forget a job admitted meanwhile, or just before."""
     async with workers(ScriptedWorker(server, answers, concurrency=2)):
         await known(client)
 
         async def submit_some() -> None:
-            for _ in range(60):
+            for _ in range(100):
                 receipt = await client.submit(node="n1")
                 await client.result(receipt.job, within=5)
 
