@@ -82,7 +82,6 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
                     await known.wait()
             except TimeoutError:
                 raise Unavailable("the bucket of functions cannot be read; is the network provisioned?") from None
-            registry.deployments_known = True
             running.append(tasks.create_task(sweeper.run()))
             service = await register(
                 connection,

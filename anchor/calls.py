@@ -53,12 +53,13 @@ class _AnswerLost(Exception):
 _MOST_DIGITS = 19
 _LOOK_EVERY_S = 5.0
 _LONGEST_NS = 86_400_000_000_000
+"""A day: what a worker says of itself is multiplied by a queue's length, and has to stay a number."""
 _LOOK_OFTEN_S = 0.5
 
 
 def _header_ns(headers: Mapping[str, str], name: str) -> int:
     text = headers.get(name, "0")
-    return int(text) if text.isdecimal() and len(text) < _MOST_DIGITS else 0
+    return min(int(text), _LONGEST_NS) if text.isdecimal() and len(text) < _MOST_DIGITS else 0
 
 
 @dataclass(slots=True, eq=False)

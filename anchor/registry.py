@@ -69,7 +69,6 @@ class Registry:
         self._by_key: defaultdict[str, set[str]] = defaultdict(set)
         self._gone: dict[str, _Gone] = {}
         self._breaker = breaker
-        self.deployments_known = False
         self.on_free: Callable[[str], None] = lambda _: None
         self.on_lost: Callable[[Instance, str], None] = lambda _, __: None
         self.on_back: Callable[[Instance], None] = lambda _: None

@@ -108,10 +108,6 @@ class Fleet:
         self.draining = on
         self._poke.set()
 
-    def poke(self) -> None:
-        """Look again at what should run."""
-        self._poke.set()
-
     # --- life ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
