@@ -48,6 +48,8 @@ class Schemas:
     def check(self, card: Card, params: Mapping[str, Any]) -> None:
         """Raise InvalidField for the first parameter that breaks the function's schema."""
         validator = self._validator(card)
+        if validator.is_valid(params):
+            return
         known = card.params_schema.get("properties", {})
         error = next(iter(validator.iter_errors(dict(params))), None)
         if error is None:

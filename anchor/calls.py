@@ -7,7 +7,6 @@ registry's news of a lost instance ends every call that it had.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from contracts import codec, service, subjects
 from contracts.bus import Bus
 from contracts.errors import MmnError, Refused, Unavailable
 from contracts.jobs import HEADER_QUEUE_NS, HEADER_RUN_NS, Call, CallReply
+from contracts.replies import Expected, Replies
 
 
 class NotListening(MmnError):
@@ -62,15 +62,8 @@ def _header_ns(headers: Mapping[str, str], name: str) -> int:
     return min(int(text), _LONGEST_NS) if text.isdecimal() and len(text) < _MOST_DIGITS else 0
 
 
-@dataclass(slots=True, eq=False)
-class _Pending:
-    """A call under way. `future` gets the answer, or the reason why there is none."""
-
-    future: asyncio.Future[Msg]
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+class _Look(Exception):
+    """The answer takes long: see whether the result is stored already."""
 
 
 class Caller:
@@ -83,70 +76,67 @@ class Caller:
     def __init__(self, bus: Bus, has_result: Callable[[str], Awaitable[bool]]) -> None:
         self._bus = bus
         self._has_result = has_result
-        self._inbox = bus.nc.new_inbox()
-        self._count = 0
-        self._waiting: dict[str, _Pending] = {}
-        self._of_instance: defaultdict[str, set[_Pending]] = defaultdict(set)
+        self._replies: Replies | None = None
+        self._of_instance: defaultdict[str, set[Expected]] = defaultdict(set)
 
     async def open(self) -> None:
         """Subscribe to the replies."""
-        await self._bus.nc.subscribe(f"{self._inbox}.*", cb=self._arrived)
+        self._replies = await self._bus.replies()
         self._bus.on_reconnect(self._reconnected)
 
     def _reconnected(self) -> None:
-        for pending in self._waiting.values():
-            pending.fail(ReplyLost("the connection to NATS was interrupted"))
-
-    async def _arrived(self, msg: Msg) -> None:
-        pending = self._waiting.get(msg.subject.rpartition(".")[2])
-        if pending is not None and not pending.future.done():
-            pending.future.set_result(msg)
+        for group in self._of_instance.values():
+            for expected in group:
+                expected.fail(ReplyLost("the connection to NATS was interrupted"))
 
     def lost(self, instance: Instance, reason: str) -> None:
         """End every call that this instance has in hand."""
-        for pending in self._of_instance.pop(instance.id, set()):
-            pending.fail(WorkerLost(f"worker {instance.id} was lost: {reason}"))
+        for expected in self._of_instance.pop(instance.id, set()):
+            expected.fail(WorkerLost(f"worker {instance.id} was lost: {reason}"))
 
     def interrupted(self, instance: Instance) -> None:
         """The instance has a new connection: what it stores still counts, its answers do not arrive."""
-        for pending in self._of_instance.get(instance.id, ()):
-            pending.fail(_AnswerLost())
+        for expected in self._of_instance.get(instance.id, ()):
+            expected.fail(_AnswerLost())
 
     async def call(self, instance: Instance, call: Call, *, within: float) -> Served:
         """Run one job on one instance.
 
         Raises NotListening, WorkerLost, ReplyLost, BadAnswer, or the Refused that the worker answered.
         """
-        self._count += 1
-        # With a part that cannot be guessed, so that nobody else can answer.
-        token = f"{self._count}-{secrets.token_hex(6)}"
-        pending = self._waiting[token] = _Pending(asyncio.get_running_loop().create_future())
-        self._of_instance[instance.id].add(pending)
+        assert self._replies is not None, "open first"
+        expected = self._replies.expect()
+        self._of_instance[instance.id].add(expected)
         try:
             await self._bus.nc.publish(
                 subjects.call(instance.function, instance.id),
                 codec.encode(call, codec.MSGPACK),
-                reply=f"{self._inbox}.{token}",
+                reply=expected.subject,
                 headers={codec.HEADER: codec.MSGPACK},
             )
-            msg = await self._answer(pending, call.job, instance, within)
+            msg = await self._answer(expected, call.job, instance, within)
         finally:
-            self._waiting.pop(token, None)
-            self._of_instance[instance.id].discard(pending)
-            if not self._of_instance[instance.id]:
+            expected.close()
+            group = self._of_instance[instance.id]
+            group.discard(expected)
+            if not group:
                 del self._of_instance[instance.id]
         return self._served(instance, msg, call.job)
 
-    async def _answer(self, pending: _Pending, job: str, instance: Instance, within: float) -> Msg:
+    async def _answer(self, expected: Expected, job: str, instance: Instance, within: float) -> Msg:
         loop = asyncio.get_running_loop()
         until, every = loop.time() + within, _LOOK_EVERY_S
         while True:
-            done, _ = await asyncio.wait([pending.future], timeout=max(0.0, min(until - loop.time(), every)))
-            if done:
-                try:
-                    return pending.future.result()
-                except _AnswerLost:
-                    pending.future, every = loop.create_future(), _LOOK_OFTEN_S
+            timer = loop.call_later(max(0.0, min(until - loop.time(), every)), expected.fail, _Look())
+            try:
+                return await expected.future
+            except _AnswerLost:
+                every = _LOOK_OFTEN_S
+            except _Look:
+                pass
+            finally:
+                timer.cancel()
+            expected.again()
             if loop.time() >= until:
                 raise WorkerLost(f"worker {instance.id} did not answer within {within:.1f} s")
             try:

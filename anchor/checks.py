@@ -153,8 +153,8 @@ class Checks:
 
     async def _ask(self, function: str, instance: str) -> Heard:
         try:
-            msg = await self._bus.nc.request(
-                subjects.call(function, instance), b"", timeout=PROBE_WITHIN_S, headers={HEADER_PROBE: "1"}
+            msg = await self._bus.request(
+                subjects.call(function, instance), within=PROBE_WITHIN_S, headers={HEADER_PROBE: "1"}
             )
             service.raise_refusal(msg.headers)
             reply = codec.decode(msg.data, CallReply, codec.content_type(msg.headers), at="reply")
@@ -173,7 +173,7 @@ class Checks:
 
     async def _read_stats(self, instance: Instance) -> None:
         try:
-            msg = await self._bus.nc.request(subjects.service("STATS", instance.function, instance.id), timeout=1.0)
+            msg = await self._bus.request(subjects.service("STATS", instance.function, instance.id), within=1.0)
             data = call_data(msgspec.json.decode(msg.data, type=_Stats))
         except (nats.errors.Error, TimeoutError, msgspec.DecodeError):
             return

@@ -196,7 +196,7 @@ class Discovery:
     async def _prove(self, function: str, instance: str) -> None:
         """Ask one instance itself, on the subject that only it may serve."""
         try:
-            reply = await self._bus.nc.request(subjects.service("INFO", function, instance), timeout=1.0)
+            reply = await self._bus.request(subjects.service("INFO", function, instance), within=1.0)
             info = msgspec.json.decode(reply.data, type=ServiceInfo)
             labels = {key: str(value) for key, value in _json_object(info.metadata.get("labels", "{}")).items()}
             functions.check_labels(labels)

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 _MOST_AT_ONCE = 64
 _PATIENCE_S = 5.0
-_LINGER_S = 0.1
+LINGER_S = 0.1
 """How long a pull that finds nothing may hold its permits."""
 _RETRY_S = 0.5
 _INACTIVE_S = 3600.0
@@ -94,7 +94,7 @@ class Lane:
         # What the server says of the queue is as old as this request: later admissions come on top.
         before = self._admissions
         # Not without waiting: a job is acknowledged to its Anchor a moment before the consumer sees it.
-        await pull.request(len(permits), expires=_LINGER_S)
+        await pull.request(len(permits), expires=LINGER_S)
         while permits:
             item = await pull.next(within=_PATIENCE_S)
             if item is None:

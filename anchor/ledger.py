@@ -7,7 +7,6 @@ import base64
 import msgspec
 import nats.errors
 import structlog
-from nats.js.errors import APIError, NoStreamResponseError
 
 from contracts import clock, codec, streams, subjects
 from contracts.bus import Bus
@@ -15,6 +14,7 @@ from contracts.errors import Unavailable
 from contracts.failure import Code, Failure
 from contracts.jobs import EventKind, Job, JobEvent
 from contracts.results import Result
+from contracts.storage import NotStored, store
 
 log = structlog.get_logger(__name__)
 HEADER_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
@@ -99,7 +99,7 @@ class Ledger:
         for _ in range(_LOOK_AT_EVENTS):
             ask = msgspec.json.encode({"seq": sequence, "next_by_subj": subject})
             try:
-                reply = await self._bus.nc.request(f"$JS.API.STREAM.MSG.GET.{streams.EVENTS}", ask, timeout=5.0)
+                reply = await self._bus.request(f"$JS.API.STREAM.MSG.GET.{streams.EVENTS}", ask, within=5.0)
                 found = msgspec.json.decode(reply.data, type=_Found)
             except (nats.errors.Error, TimeoutError, msgspec.DecodeError) as error:
                 raise Unavailable(f"stream {streams.EVENTS} cannot be read: {type(error).__name__}") from error
@@ -140,13 +140,11 @@ class Ledger:
     async def _once(self, subject: str, data: bytes, headers: dict[str, str], *, what: str) -> bool:
         """Store a message that must be the first of its kind. False when there was one before."""
         try:
-            await self._bus.js.publish(subject, data, headers=headers)
-        except APIError as error:
-            if error.err_code == streams.ERROR_WRONG_LAST_SEQUENCE:
+            await store(self._bus, subject, data, headers=headers)
+        except NotStored as error:
+            if error.came_second:
                 return False
-            raise Unavailable(f"{what} not stored: {error.description}") from error
-        except (nats.errors.Error, NoStreamResponseError, TimeoutError) as error:
-            raise Unavailable(f"{what} not stored: {type(error).__name__}") from error
+            raise Unavailable(f"{what} not stored: {error}") from error
         return True
 
     async def closed(self, job: Job, failure: Failure, *, stored: bool, attempt: int = 0) -> None:
@@ -161,7 +159,7 @@ class Ledger:
         """Whether the job's result is stored, whoever stored it. Raises Unavailable."""
         ask = msgspec.json.encode({"last_by_subj": subjects.out_any(job)})
         try:
-            reply = await self._bus.nc.request(f"$JS.API.STREAM.MSG.GET.{streams.RESULTS}", ask, timeout=5.0)
+            reply = await self._bus.request(f"$JS.API.STREAM.MSG.GET.{streams.RESULTS}", ask, within=5.0)
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(f"stream {streams.RESULTS} cannot be read: {type(error).__name__}") from error
         found = msgspec.json.decode(reply.data, type=_Found)

@@ -6,21 +6,22 @@ of any process.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
-import nats.errors
-from nats.js.errors import APIError, NoStreamResponseError
 
 from anchor.admission import Schemas, admit
 from anchor.dispatcher import Dispatcher
-from anchor.lanes import Lane
+from anchor.lanes import LINGER_S, Lane
 from anchor.ledger import Ledger
 from anchor.registry import Registry
-from contracts import codec, streams, subjects
+from contracts import clock, codec, streams, subjects
 from contracts.bus import Bus
 from contracts.errors import InvalidField, Refused, Unavailable
 from contracts.jobs import HEADER_CLIENT, MAX_JOB_BYTES, Job, JobReceipt, JobRequest, job_id_of
 from contracts.logs import redact_text
 from contracts.service import Answer, Ask, Service, answer
+from contracts.storage import NotStored, store
 from contracts.subjects import ANY_PLACE
 
 NAME = "anchor"
@@ -41,12 +42,18 @@ class Submit:
     async def __call__(self, ask: Ask) -> Answer:
         """Raises Refused: 400, 404, 409, 413, 415, 429, 503."""
         request = ask.decode(JobRequest)
-        client = redact_text(ask.headers.get(HEADER_CLIENT, "")[:_MAX_CLIENT])
+        client = _client(ask.headers.get(HEADER_CLIENT, "")[:_MAX_CLIENT])
         if request.key is None:
             job = admit(request, self._registry, self._schemas, client=client)
+            # The lane's request for it goes out together with the job, and so it need not wait for this answer.
+            lane, began_ns = self._dispatcher.admitted(job), clock.monotonic_ns()
+            receipt = self._receipt(job, lane)
             await self._store(job)
+            if clock.monotonic_ns() - began_ns > LINGER_S / 2 * 1e9:
+                # Too late for that request, perhaps.
+                lane.hint(1)
             await self._ledger.event(job, "accepted")
-            return answer(self._receipt(job, self._dispatcher.admitted(job)), ask.media())
+            return answer(receipt, ask.media())
         first = await self._ledger.accepted(job_id_of(client, request.key))
         if first is None:
             job = admit(request, self._registry, self._schemas, client=client)
@@ -94,9 +101,9 @@ class Submit:
         if len(data) > _CLOSER_LOOK_BYTES and max(len(data), len(codec.encode(job, codec.JSON))) > MAX_JOB_BYTES:
             raise Refused(413, "too-large", f"params: are over the limit of {MAX_JOB_BYTES} bytes when encoded")
         try:
-            await self._bus.js.publish(subject, data, headers=headers)
-        except APIError as error:
-            if error.err_code == streams.ERROR_SUBJECT_FULL:
+            await store(self._bus, subject, data, headers=headers)
+        except NotStored as error:
+            if error.subject_full:
                 wait = self._registry.expected_wait_ns(job.request.function, streams.QUEUE_BOUND)
                 raise Refused(
                     429,
@@ -104,9 +111,13 @@ class Submit:
                     f"the queue of {job.request.function} at {job.place} is full; try again later",
                     retry_after=min(60.0, max(1.0, (wait or 0) / 1e9 / 10)),
                 ) from error
-            raise Unavailable(f"the job was not stored: {error.description}") from error
-        except (nats.errors.Error, NoStreamResponseError, TimeoutError) as error:
-            raise Unavailable(f"the job was not stored: {type(error).__name__}; submit it again") from error
+            raise Unavailable(f"the job was not stored: {error}; submit it again") from error
+
+
+@lru_cache(maxsize=4096)
+def _client(name: str) -> str:
+    """What is written down of who asks: few names, and each in thousands of jobs."""
+    return redact_text(name)
 
 
 async def register(bus: Bus, identity: str, version: str, submit: Submit, *, limit: int) -> Service:

@@ -111,9 +111,9 @@ class Sweeper:
 
     async def _get(self, sequence: int, subject: str) -> _Stored | None:
         ask = msgspec.json.encode({"seq": sequence, "next_by_subj": subject})
-        reply = await self._bus.nc.request(f"$JS.API.STREAM.MSG.GET.{streams.JOBS}", ask, timeout=5.0)
+        reply = await self._bus.request(f"$JS.API.STREAM.MSG.GET.{streams.JOBS}", ask, within=5.0)
         return msgspec.json.decode(reply.data, type=_Found).message
 
     async def _delete(self, sequence: int) -> None:
         ask = msgspec.json.encode({"seq": sequence, "no_erase": True})
-        await self._bus.nc.request(f"$JS.API.STREAM.MSG.DELETE.{streams.JOBS}", ask, timeout=5.0)
+        await self._bus.request(f"$JS.API.STREAM.MSG.DELETE.{streams.JOBS}", ask, within=5.0)

@@ -12,17 +12,20 @@ import asyncio
 import base64
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import nats.errors
 import nkeys
 import structlog
-from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js.client import JetStreamContext
 
+from contracts.client import Client
 from contracts.errors import MmnError, Unavailable
+from contracts.replies import Replies
 from contracts.subjects import REPLY_FROM_MANAGE
 
 log = structlog.get_logger(__name__)
@@ -102,23 +105,6 @@ class FileCredentials:
         return bytes(nkeys.from_seed(bytearray(self._newest()[1].encode())).sign(nonce))
 
 
-class _Client(Client):
-    """nats-py closes for good on an expired JWT and most other server errors; this one reconnects."""
-
-    async def _process_err(self, err_msg: str) -> None:
-        if self.is_connected and "permissions violation" not in err_msg.lower():
-            await self._process_op_err(nats.errors.Error(f"nats: {err_msg.strip(chr(39))}"))
-            return
-        await super()._process_err(err_msg)
-
-    async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002  # the library's signature
-        if not self.is_connected:
-            # It has nowhere to go, and uvloop, unlike asyncio, raises when a closed transport is written to.
-            self._pending = []
-            self._pending_data_size = 0
-        await super()._close(status, do_cbs)
-
-
 class Bus:
     """One identity's connection. `nc` is the client, `js` its JetStream context."""
 
@@ -130,6 +116,47 @@ class Bus:
         self.reconnects = 0
         self.closed = asyncio.Event()
         self._on_reconnect: list[Callable[[], None]] = []
+        self._replies: Replies | None = None
+        self._opening = asyncio.Lock()
+
+    async def listen(self, subject: str, callback: Callable[[Msg], None], *, queue: str = "") -> Subscription:
+        """Subscribe with a plain function, called in the reading of the connection itself: it must be short.
+
+        What it raises is logged. Unlike the library's callbacks, nothing queues before it.
+        """
+
+        async def queued(msg: Msg) -> None:
+            # For what arrived before the listener was known.
+            callback(msg)
+
+        subscription = await self.nc.subscribe(subject, queue=queue, cb=queued)
+        self.nc.listeners[subscription._id] = callback
+        return subscription
+
+    async def replies(self) -> Replies:
+        """The inbox for answers; opened at its first use."""
+        if self._replies is None:
+            async with self._opening:
+                if self._replies is None:
+                    replies = Replies(self.nc.new_inbox())
+                    await self.listen(f"{replies.inbox}.*", replies.arrived)
+                    self._replies = replies
+        return self._replies
+
+    async def request(
+        self, subject: str, data: bytes = b"", *, within: float, headers: Mapping[str, str] | None = None
+    ) -> Msg:
+        """Ask and wait for one answer. Raises nats.errors: NoRespondersError, TimeoutError, and what publish raises."""
+        replies = self._replies or await self.replies()
+        expected = replies.expect()
+        try:
+            await self.nc.publish(subject, data, reply=expected.subject, headers=dict(headers) if headers else None)
+            msg = await expected.within(within)
+        finally:
+            expected.close()
+        if msg.headers and msg.headers.get("Status") == "503":
+            raise nats.errors.NoRespondersError
+        return msg
 
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         """Call back after every reconnection; what was missed meanwhile must be asked for again."""
@@ -207,7 +234,7 @@ async def connect(
 
     `inbox` is the identity's own inbox prefix: no other is permitted to it.
     """
-    nc = _Client()
+    nc = Client()
     bus = Bus(identity, nc)
     problem: list[Exception] = []
 
@@ -230,6 +257,8 @@ async def connect(
             # And with no limit a refused first connection is tried for ever.
             max_reconnect_attempts=1,
             reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # a float works, and 2 s is too long
+            # Subjects are built in `contracts.subjects`, which checks every token.
+            skip_subject_validation=True,
             ping_interval=10,
             max_outstanding_pings=2,
             pending_size=MAX_PENDING_BYTES,

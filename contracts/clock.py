@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import time
 from datetime import UTC, datetime
+from functools import cache, lru_cache
+from typing import Any
 
 from msgspec import Struct
 
@@ -22,8 +24,13 @@ wall_ns = time.time_ns
 def rfc3339(epoch_ns: int) -> str:
     """Format nanoseconds since the epoch as RFC 3339 UTC with microseconds."""
     seconds, rest = divmod(epoch_ns, 1_000_000_000)
-    stamp = datetime.fromtimestamp(seconds, UTC)
-    return f"{stamp:%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
+    return f"{_to_the_second(seconds)}.{rest // 1000:06d}Z"
+
+
+@lru_cache(maxsize=64)
+def _to_the_second(seconds: int) -> str:
+    # Several stamps a job, thousands of jobs a second: most of them fall into the same few seconds.
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def utc_now() -> str:
@@ -70,14 +77,19 @@ _STA_UNSYNC = 0x0040
 _STA_NANO = 0x2000
 
 
+@cache
+def _adjtimex() -> Any:
+    """The C library's function, or None where it has none."""
+    try:
+        return ctypes.CDLL(None, use_errno=True).adjtimex
+    except (OSError, AttributeError):
+        return None
+
+
 def clock_quality() -> ClockQuality:
     """Ask the kernel how well its clock is disciplined, by adjtimex(2) in read-only mode."""
-    timex = _Timex()
-    try:
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex))
-    except (OSError, AttributeError):
-        return ClockQuality(source="unknown", synchronised=None)
-    if state < 0:
+    timex, adjtimex = _Timex(), _adjtimex()
+    if adjtimex is None or adjtimex(ctypes.byref(timex)) < 0:
         return ClockQuality(source="unknown", synchronised=None)
     if timex.status & _STA_UNSYNC:
         return ClockQuality(source="kernel", synchronised=False)

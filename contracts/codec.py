@@ -23,6 +23,7 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 CBOR = "application/cbor"
 HEADER = "Content-Type"
+_MEDIA = frozenset({JSON, MSGPACK, CBOR})
 _MAX_DEPTH = 64
 
 MISSING_FIELD = re.compile(r"missing required field `([^`]+)`")
@@ -34,10 +35,13 @@ def content_type(headers: Mapping[str, str] | None) -> str:
     """The media type a message declares; JSON when it declares none. Raises Refused (415)."""
     if not headers:
         return JSON
+    usual = headers.get(HEADER)
+    if usual in _MEDIA:
+        return usual
     # nats-py looks headers up by exact case, and people write them as they like.
     declared = next((value for key, value in headers.items() if key.lower() == "content-type"), JSON)
     media = declared.partition(";")[0].strip().lower()
-    if media not in {JSON, MSGPACK, CBOR}:
+    if media not in _MEDIA:
         raise Refused(
             415, "unsupported-media-type", f"Content-Type: must be {JSON}, {MSGPACK} or {CBOR}, not {media!r}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -11,6 +12,9 @@ from typing import Any
 import uvloop
 
 from contracts.errors import MmnError
+
+_YOUNG_OBJECTS = 10_000
+"""Objects made between two looks of the garbage collector: a few hundred jobs' worth, not one job's."""
 
 
 def stop_signal() -> asyncio.Event:
@@ -27,6 +31,10 @@ def run(name: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> int:
 
     Errors of our own are one line for the operator; anything else is a bug and keeps its trace.
     """
+    # What is imported by now lives as long as the process: the collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve())

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
 from typing import Any, TypeVar
 
+import nats.errors
 import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER, Request, ServiceError
+from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 from nats.micro.service import EndpointStats, ServiceConfig
 from nats.micro.service import Service as MicroService
 
@@ -29,9 +29,8 @@ from contracts.jobs import HEADER_FIELD, HEADER_REASON, HEADER_RETRY_AFTER
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 RETRY_AFTER_S = 0.05
-
-
-_ARRIVED: ContextVar[int] = ContextVar("arrived")
+_BUSY = Refused(429, "busy", "every slot of this instance is taken", retry_after=RETRY_AFTER_S)
+_CUT_OFF = Refused(503, "stopped", "this instance stopped while it was at it; ask another", retry_after=RETRY_AFTER_S)
 
 
 class Ask:
@@ -39,12 +38,12 @@ class Ask:
 
     __slots__ = ("arrived_ns", "data", "headers", "reply", "subject")
 
-    def __init__(self, request: Request) -> None:
-        self.arrived_ns = _ARRIVED.get(0) or clock.monotonic_ns()
-        self.subject = request.subject
-        self.data = request.data
-        self.headers: Mapping[str, str] = request.headers or {}
-        self.reply: str = request._msg.reply
+    def __init__(self, msg: Msg, arrived_ns: int) -> None:
+        self.arrived_ns = arrived_ns
+        self.subject: str = msg.subject
+        self.data: bytes = msg.data
+        self.headers: Mapping[str, str] = msg.headers or {}
+        self.reply: str = msg.reply
 
     def media(self) -> str:
         """The media type of the body. Raises Refused (415)."""
@@ -105,6 +104,7 @@ class Gate:
         self.running = 0
         self.rejected = 0
         self.tasks: set[asyncio.Task[None]] = set()
+        self.refusals: set[asyncio.Task[None]] = set()
         self.slots = asyncio.Semaphore(limit)
 
     @property
@@ -126,51 +126,82 @@ class Gate:
         }
 
 
+class _Endpoint:
+    """One subject: admits a request to a task or refuses it at once, as it is read from the socket."""
+
+    def __init__(self, bus: Bus, subject: str, gate: Gate, serve: Callable[[Ask], Awaitable[Answer]]) -> None:
+        self.gate = gate
+        self.requests = 0
+        self.errors = 0
+        self.busy_ns = 0
+        self.last_error = ""
+        self._bus = bus
+        self._subject = subject
+        self._serve = serve
+
+    def admit(self, msg: Msg) -> None:
+        """Take a request; every one gets an answer."""
+        gate = self.gate
+        loop = asyncio.get_running_loop()
+        if gate.full:
+            gate.rejected += 1
+            task = loop.create_task(self._reply(msg.reply, b"", error_headers(_BUSY)))
+            gate.refusals.add(task)
+            task.add_done_callback(gate.refusals.discard)
+            return
+        # The gate holds the task until it ends, and `stop` awaits it there.
+        task = loop.create_task(self._run(Ask(msg, clock.monotonic_ns())))
+        gate.tasks.add(task)
+        task.add_done_callback(gate.tasks.discard)
+
+    async def _run(self, ask: Ask) -> None:
+        gate = self.gate
+        async with gate.slots:
+            gate.running += 1
+            began_ns = clock.monotonic_ns()
+            self.requests += 1
+            try:
+                body, headers = await self._serve(ask)
+                if ERROR_CODE_HEADER in headers:
+                    self.errors += 1
+                    self.last_error = f"{headers[ERROR_CODE_HEADER]}:{headers[ERROR_HEADER]}"
+                await self._reply(ask.reply, body, headers)
+            except asyncio.CancelledError:
+                # Cut off, or its handler cancelled itself: whoever asked need not wait out a time limit.
+                await self._reply(ask.reply, b"", error_headers(_CUT_OFF))
+                raise
+            finally:
+                gate.running -= 1
+                self.busy_ns += clock.monotonic_ns() - began_ns
+
+    async def _reply(self, reply: str, body: bytes, headers: dict[str, str]) -> None:
+        if not reply:
+            return
+        try:
+            await self._bus.nc.publish(reply, body, headers=headers)
+        except nats.errors.Error as error:
+            log.warning("reply not sent", subject=self._subject, error=str(error) or type(error).__name__)
+
+
 class _Admitting:
     """A stand-in for the client that `nats.micro` subscribes with.
 
-    Endpoints always subscribe with a queue group, the nine `$SRV` subjects never do: that
-    tells them apart. The library's own handler runs inside the task, so its counts stay right.
+    Endpoints always subscribe with a queue group, the nine `$SRV` subjects never do: that tells them apart. The
+    library speaks of the service on `$SRV`, with our counts; requests do not pass through it.
     """
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self.gates: dict[str, Gate] = {}
+        self.endpoints: dict[str, _Endpoint] = {}
         self.subscriptions: list[Subscription] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bus.nc, name)
 
     async def subscribe(self, subject: str, queue: str = "", cb: Any = None) -> Subscription:
-        nc = self._bus.nc
         if not queue:
-            return await nc.subscribe(subject, cb=cb)
-        gate = self.gates[subject]
-
-        async def run(msg: Msg, arrived_ns: int) -> None:
-            _ARRIVED.set(arrived_ns)
-            async with gate.slots:
-                gate.running += 1
-                try:
-                    await cb(msg)
-                except Exception as error:  # noqa: BLE001  # whatever the library raises must not end the endpoint
-                    log.warning("reply not sent", subject=subject, error=str(error))
-                finally:
-                    gate.running -= 1
-
-        async def admit(msg: Msg) -> None:
-            if gate.full:
-                gate.rejected += 1
-                if msg.reply:
-                    busy = Refused(429, "busy", "every slot of this instance is taken", retry_after=RETRY_AFTER_S)
-                    await nc.publish(msg.reply, headers=error_headers(busy))
-                return
-            # The gate holds the task until it ends, and `stop` awaits it there.
-            task = asyncio.get_running_loop().create_task(run(msg, clock.monotonic_ns()))
-            gate.tasks.add(task)
-            task.add_done_callback(gate.tasks.discard)
-
-        subscription = await nc.subscribe(subject, queue=queue, cb=admit)
+            return await self._bus.nc.subscribe(subject, cb=cb)
+        subscription = await self._bus.listen(subject, self.endpoints[subject].admit, queue=queue)
         self.subscriptions.append(subscription)
         return subscription
 
@@ -222,45 +253,44 @@ class Service:
 
         Give the `gate` of another endpoint to share its slots, instead of `limit` and `queue`.
         """
-        gate = self._client.gates[subject] = gate or Gate(limit, queue)
+        gate = gate or Gate(limit, queue)
 
-        async def handle(request: Request) -> None:
-            body, headers = await self._guarded(handler, request)
-            if request._msg.reply:
-                await request.respond(body, headers)
-            if ERROR_CODE_HEADER in headers:
-                self._count_error(subject, headers)
+        async def serve(ask: Ask) -> Answer:
+            return await self._guarded(handler, ask)
 
+        async def unused(_request: object) -> None:
+            raise AssertionError("requests do not pass through the library")
+
+        self._client.endpoints[subject] = _Endpoint(self._bus, subject, gate, serve)
         await self._micro.add_endpoint(
-            name=name, subject=subject, handler=handle, queue_group=group, metadata=dict(metadata or {})
+            name=name, subject=subject, handler=unused, queue_group=group, metadata=dict(metadata or {})
         )
         return gate
 
-    async def _guarded(self, handler: Handler, request: Request) -> Answer:
+    async def _guarded(self, handler: Handler, ask: Ask) -> Answer:
         if self.draining:
             refusal = Refused(503, "draining", "this instance is stopping; ask another", retry_after=RETRY_AFTER_S)
             return b"", error_headers(refusal)
         try:
-            return await handler(Ask(request))
+            return await handler(ask)
         except Refused as refusal:
             return b"", error_headers(refusal)
         except Unavailable as error:
             return b"", error_headers(Refused(503, "unavailable", str(error), retry_after=1.0))
         except Exception:
             # The caller is told nothing of the inside; the log has the trace.
-            log.exception("request failed", subject=request.subject)
+            log.exception("request failed", subject=ask.subject)
             return b"", error_headers(Refused(500, "internal", "internal error; the log of this instance says more"))
 
-    def _count_error(self, subject: str, headers: Mapping[str, str]) -> None:
-        # nats.micro counts raised errors only, and raising would lose our headers.
-        for endpoint in self._micro._endpoints:
-            if endpoint._subject == subject:
-                endpoint._num_errors += 1
-                endpoint._last_error = repr(ServiceError(headers[ERROR_CODE_HEADER], headers[ERROR_HEADER]))
-
     def _stats(self, stats: EndpointStats) -> dict[str, int | bool]:
-        gate = self._client.gates.get(stats.subject)
-        return {**(gate.data() if gate else {}), "draining": self.draining}
+        endpoint = self._client.endpoints.get(stats.subject)
+        if endpoint is None:
+            return {"draining": self.draining}
+        stats.num_requests, stats.num_errors = endpoint.requests, endpoint.errors
+        stats.processing_time = endpoint.busy_ns
+        stats.average_processing_time = endpoint.busy_ns // max(1, endpoint.requests)
+        stats.last_error = endpoint.last_error
+        return {**endpoint.gate.data(), "draining": self.draining}
 
     async def stop(self, *, grace: float = 10.0) -> int:
         """Take no new request, finish running ones for `grace` seconds, unregister.
@@ -270,7 +300,7 @@ class Service:
         for subscription in self._client.subscriptions:
             await subscription.drain()
         self.draining = True
-        running = {task for gate in self._client.gates.values() for task in gate.tasks}
+        running = {task for one in self._client.endpoints.values() for task in one.gate.tasks | one.gate.refusals}
         late: set[asyncio.Task[None]] = set()
         if running:
             _, late = await asyncio.wait(running, timeout=grace)

@@ -57,7 +57,7 @@ async def stream_status(bus: Bus, stream: str, *, subjects: str = "", within: fl
     """
     ask = msgspec.json.encode({"subjects_filter": subjects} if subjects else {})
     try:
-        reply = await bus.nc.request(f"$JS.API.STREAM.INFO.{stream}", ask, timeout=within)
+        reply = await bus.request(f"$JS.API.STREAM.INFO.{stream}", ask, within=within)
         return msgspec.json.decode(reply.data, type=StreamStatus)
     except (nats.errors.Error, msgspec.DecodeError, TimeoutError) as error:
         raise Unavailable(f"stream {stream} cannot be read: {str(error) or type(error).__name__}") from error

@@ -165,8 +165,8 @@ class Network:
         """Hand a job to an Anchor. Raises Refused as the Anchor does, Unavailable when there is none."""
         headers = {codec.HEADER: codec.MSGPACK, HEADER_CLIENT: client}
         try:
-            reply = await self._bus.nc.request(
-                subjects.SUBMIT, codec.encode(request), timeout=SUBMIT_WITHIN_S, headers=headers
+            reply = await self._bus.request(
+                subjects.SUBMIT, codec.encode(request), within=SUBMIT_WITHIN_S, headers=headers
             )
         except nats.errors.NoRespondersError as error:
             raise Unavailable("no Anchor is running; try again later") from error

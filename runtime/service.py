@@ -16,11 +16,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
-import nats.errors
 import structlog
 from msgspec import Struct, field
-from nats.js.errors import APIError
-from nats.js.errors import Error as JetStreamError
 
 from contracts import clock, codec, subjects
 from contracts.bus import Bus
@@ -31,7 +28,7 @@ from contracts.logs import redact_text
 from contracts.modules import HEADER_PROBE
 from contracts.results import Quality, Result
 from contracts.service import Answer, Ask, answer
-from contracts.streams import ERROR_WRONG_LAST_SEQUENCE
+from contracts.storage import NotStored, store
 from runtime.channel import Assignment
 from runtime.lag import LagHistory
 from runtime.outbox import JobProgress, Outbox
@@ -88,6 +85,8 @@ class Measuring:
         self._who = who
         self._sockets = sockets
         self._lag = lag
+        # Bound here once: the first binding of a logger puts its whole configuration together.
+        self._log = log.bind(function=who.function)
         self._running: dict[str, asyncio.Future[Outcome | Refused]] = {}
         self.breakers = Breakers()
         self.outbox = Outbox(bus)
@@ -196,7 +195,7 @@ class Measuring:
             job=call.job,
             node=self._who.node,
             deadline_ns=clock.monotonic_ns() + budget_ns,
-            log=log.bind(job=call.job, function=self._who.function),
+            log=self._log.bind(job=call.job),
             sockets=self._sockets,
             breakers=self.breakers,
             attempt=call.attempt,
@@ -210,10 +209,18 @@ class Measuring:
 
         Raises TimeoutError after `timeout` seconds; the function's own one comes as RuntimeError.
         """
+        loop = asyncio.get_running_loop()
         # A task of its own, held here to its end: cancellation that the function raises, or swallows, stays in it.
-        task = asyncio.get_running_loop().create_task(_kept_in(work))
+        task, ended = loop.create_task(_kept_in(work)), loop.create_future()
+
+        def end(_: object = None) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        task.add_done_callback(end)
+        timer = loop.call_later(timeout, end)
         try:
-            await asyncio.wait({task}, timeout=timeout)
+            await ended
             if not task.done():
                 task.cancel()
                 await asyncio.wait({task}, timeout=CANCEL_WITHIN_S)
@@ -227,6 +234,7 @@ class Measuring:
             except TimeoutError as error:
                 raise RuntimeError(f"TimeoutError: {error}") from error
         finally:
+            timer.cancel()
             if not task.done():
                 task.cancel()
             elif not task.cancelled():
@@ -300,18 +308,14 @@ class Measuring:
         pause = 0.1
         while True:
             try:
-                ack = await self._bus.js.publish(subject, data, timeout=_STORE_TRY_S, headers=dict(headers))
-            except APIError as error:
-                if error.err_code == ERROR_WRONG_LAST_SEQUENCE:
+                return await store(self._bus, subject, data, headers=headers, within=_STORE_TRY_S), result
+            except NotStored as error:
+                if error.came_second:
                     return None, result
-                problem: Exception = error
-            except (nats.errors.Error, JetStreamError, TimeoutError) as error:
-                problem = error
-            else:
-                return ack.seq, result
+                problem = str(error)
             if clock.monotonic_ns() + int(pause * _S) > until_ns:
-                log.error("result not stored", job=result.job, reason=str(problem) or type(problem).__name__)
-                raise Refused(503, "not-stored", "the result could not be stored", retry_after=1.0) from problem
+                log.error("result not stored", job=result.job, reason=problem)
+                raise Refused(503, "not-stored", "the result could not be stored", retry_after=1.0)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)
 

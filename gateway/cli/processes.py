@@ -117,7 +117,7 @@ async def missing(bus: Bus, wanted: Mapping[str, tuple[str, str]]) -> list[str]:
 
     async def ask(name: str, instance: str) -> bool:
         try:
-            await bus.nc.request(subjects.service("PING", name, instance), b"", timeout=_PING_S)
+            await bus.request(subjects.service("PING", name, instance), within=_PING_S)
         except (nats.errors.Error, TimeoutError):
             return False
         return True

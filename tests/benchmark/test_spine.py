@@ -92,7 +92,7 @@ class Bench:
         responder.start()
         connection = await member(network, "bench")
         self = cls(connection)
-        await connection.nc.subscribe(subjects.RESULTS, cb=self._result)
+        await connection.listen(subjects.RESULTS, self._result)
         await connection.settle()
         try:
             while True:
@@ -107,7 +107,7 @@ class Bench:
             responder.join()
             await connection.drain()
 
-    async def _result(self, msg: Msg) -> None:
+    def _result(self, msg: Msg) -> None:
         job = msg.subject.rpartition(".")[2]
         future = self._results.pop(job, None)
         if future is None:
@@ -117,7 +117,7 @@ class Bench:
 
     async def job(self) -> None:
         """One durable job, from the submit to its published result."""
-        msg = await self._bus.nc.request(subjects.SUBMIT, self._body, headers={codec.HEADER: codec.MSGPACK}, timeout=20)
+        msg = await self._bus.request(subjects.SUBMIT, self._body, headers={codec.HEADER: codec.MSGPACK}, within=20)
         raise_refusal(msg.headers)
         job = codec.decode(msg.data, JobReceipt, codec.MSGPACK).job
         if job in self._early:

@@ -258,23 +258,23 @@ class ScriptedWorker:
             assert "wrong last sequence" in str(error)  # noqa: PT017
 
     def deafen(self) -> None:
-        """Stop taking calls, as a handler that raises CancelledError does: all else goes on."""
+        """Stop taking calls without a word, as a client whose callback has died does: all else goes on."""
         assert self._service is not None
         for subscription in self._service._client.subscriptions:
-            task: asyncio.Task[None] | Any = subscription._wait_for_msgs_task
-            task.cancel()
+            self.bus.nc.listeners[subscription._id] = lambda _: None
 
     async def stop_listening(self) -> Callable[[], Awaitable[None]]:
         """Leave the work subject, and nothing else. Returns how to come back."""
         assert self._service is not None
-        nc, old = self.bus.nc, list(self._service._client.subscriptions)
+        old = list(self._service._client.subscriptions)
+        heard = {subscription._id: self.bus.nc.listeners[subscription._id] for subscription in old}
         for subscription in old:
             await subscription.unsubscribe()
         await self.bus.flush()
 
         async def again() -> None:
             for subscription in old:
-                await nc.subscribe(subscription.subject, queue=subscription.queue, cb=subscription._cb)
+                await self.bus.listen(subscription.subject, heard[subscription._id], queue=subscription.queue)
             await self.bus.flush()
 
         return again

@@ -44,7 +44,8 @@ async def test_a_deployed_function_is_announced_discovered_and_called(
     reply, headers = await call(anchor, "echo", echo, {"text": "hi", "delay_ms": 20})
     assert reply.sequence == 1
     assert int(headers[HEADER_QUEUE_NS]) >= 0
-    assert int(headers[HEADER_RUN_NS]) >= 20_000_000
+    # The timers of uvloop count in whole milliseconds.
+    assert int(headers[HEADER_RUN_NS]) >= 19_000_000
     result = await stored_result(gateway, reply.job)
     assert (result.by, result.node, result.function, result.digest) == (echo, "n1", "echo", ready.digest)
     assert result.data is not None

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import nats.errors
 import pytest
-from nats.js.errors import APIError
 
 from contracts import codec, subjects
 from contracts.bus import Bus
@@ -58,22 +57,22 @@ async def measure(params: NapParams, ctx: Context) -> NapReport:
 class Stream:
     """RESULTS in memory, which answers as it was told to."""
 
-    def __init__(self, *answers: Exception | int) -> None:
+    def __init__(self, *answers: Exception | bytes) -> None:
         self.answers = list(answers)
         self.stored: list[tuple[str, bytes, dict[str, str]]] = []
 
-    async def publish(self, subject: str, data: bytes, *, timeout: float, headers: dict[str, str]) -> Any:
-        assert timeout > 0
+    async def request(self, subject: str, data: bytes, *, within: float, headers: dict[str, str]) -> Any:
+        assert within > 0
         self.stored.append((subject, data, headers))
-        answer = self.answers.pop(0) if self.answers else 7
+        answer = self.answers.pop(0) if self.answers else b'{"stream":"RESULTS","seq":7}'
         if isinstance(answer, Exception):
             raise answer
-        return SimpleNamespace(seq=answer)
+        return SimpleNamespace(data=answer)
 
 
-def measuring(*answers: Exception | int) -> tuple[Measuring, Stream]:
+def measuring(*answers: Exception | bytes) -> tuple[Measuring, Stream]:
     stream = Stream(*answers)
-    bus = cast("Bus", SimpleNamespace(js=stream))
+    bus = cast("Bus", stream)
     made = Measuring(bus, Function.load(measure), WHO, sockets=IcmpSockets.none(), lag=LagHistory())
     return made, stream
 
@@ -112,13 +111,13 @@ async def test_a_result_is_stored_on_the_condition_that_none_is_there() -> None:
 
 
 async def test_stored_before_counts_as_success() -> None:
-    worker, _ = measuring(APIError(code=400, err_code=10071, description="wrong last sequence: 1"))
+    worker, _ = measuring(b'{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 1"}}')
     body, _ = await worker.call(ask(job()))
     assert codec.decode(body, CallReply).sequence is None
 
 
 async def test_an_unanswered_store_is_tried_again() -> None:
-    worker, stream = measuring(nats.errors.TimeoutError(), 9)
+    worker, stream = measuring(nats.errors.TimeoutError(), b'{"stream":"RESULTS","seq":9}')
     body, _ = await worker.call(ask(job()))
     assert codec.decode(body, CallReply).sequence == 9
     assert len(stream.stored) == 2
