@@ -19,6 +19,7 @@ from gateway.cli.login import login, logout
 from gateway.cli.logs import logs
 from gateway.cli.new import new
 from gateway.cli.provisioning import provision, streams
+from gateway.cli.scenario import scenario
 from gateway.cli.up import server_config, up
 from gateway.cli.watch import modules, watch
 
@@ -55,6 +56,7 @@ def root(
 
 app.command(rich_help_panel=LOCAL)(up)
 app.command(rich_help_panel=LOCAL)(demo)
+app.command(rich_help_panel=LOCAL)(scenario)
 app.command("server-config", rich_help_panel=LOCAL)(server_config)
 app.command(rich_help_panel=ELSEWHERE)(provision)
 app.command(rich_help_panel=ELSEWHERE)(streams)

@@ -6,7 +6,7 @@
 | 2 | the command line or the request is wrong |
 | 3 | not logged in, or not allowed |
 | 4 | the gateway, or something behind it, does not answer, or not in time |
-| 5 | no measurement: a job failed on the node or in the network, or no node could start a function |
+| 5 | no measurement: a job failed on the node or in the network, or no node could start a function; a scenario does not hold |
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Exit codes:
   2  wrong input: the command line or the request
   3  not logged in, or not allowed
   4  no gateway, overloaded, or too late
-  5  no measurement: a job failed on its node, or no node could start a function
+  5  no measurement: a job failed on its node, or no node could start a function; a scenario does not hold
 """
 
 

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from contracts.access import provision, roles
 
-ANCHOR_ID = "anchor1"
 GATEWAY_ID = "gateway1"
 PASSWORD_FILE = "password"  # noqa: S105  # a file's name
 
 
-def credentials(files: provision.NetworkFiles, nodes: Sequence[str]) -> dict[str, Path]:
+def anchor_ids(count: int = 1) -> list[str]:
+    """`anchor1`, `anchor2` and so on."""
+    return [f"anchor{number}" for number in range(1, count + 1)]
+
+
+def credentials(
+    files: provision.NetworkFiles, nodes: Iterable[str], anchors: Iterable[str] = ("anchor1",)
+) -> dict[str, Path]:
     """Make or find every identity of a network with these nodes; returns the files by their short names."""
     make = files.credentials
     made = {
         "operator": make(roles.OPERATOR, provision.OPERATOR_ID),
         "provisioner": make(roles.PROVISIONER, provision.PROVISIONER_ID),
-        "anchor": make(roles.ANCHOR, ANCHOR_ID, file="anchor"),
         "gateway": make(roles.GATEWAY, GATEWAY_ID, file="gateway"),
     }
+    for anchor in anchors:
+        made[anchor] = make(roles.ANCHOR, anchor)
     for node in nodes:
         files.node_key(node)
         made[f"runtime-{node}"] = make(roles.RUNTIME, node, file=f"runtime-{node}")
@@ -51,7 +58,7 @@ def hand_out(files: provision.NetworkFiles, nodes: Sequence[str], folder: Path, 
     given: dict[str, Mapping[str, str]] = {
         "nats": {"server.conf": server_config},
         "streams": {"nats.creds": made["provisioner"]},
-        "anchor": {"nats.creds": made["anchor"]},
+        "anchor": {"nats.creds": made["anchor1"]},
         "gateway": {"nats.creds": made["gateway"], PASSWORD_FILE: password},
         "operator": {"nats.creds": made["operator"], PASSWORD_FILE: password},
     }

@@ -1,4 +1,4 @@
-"""A whole network on this machine: NATS, one Anchor, one gateway, some nodes, each a process.
+"""A whole network on this machine: NATS, Anchors, one gateway, some nodes, each a process.
 
 Everything it keeps lies in one folder, so the same folder brings the same network back.
 `stack.json` in it tells other programs where things are while the network runs.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from contracts import bus, subjects
+from contracts import bus, streams, subjects
 from contracts.access import provision
 from contracts.errors import Unavailable
 from gateway.cli import identities, processes
@@ -33,17 +33,33 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What to start. `port` 0 takes any free one; `nats_url` names a server that already runs."""
+    """What to start. `port` 0 takes any free one; `nats_url` names a server that already runs.
+
+    `spare` nodes more are known to the server and not started: they may `join` later. `settings` are
+    variables for the environment of every service, such as MMN_ANCHOR_ACK_WAIT.
+    """
 
     folder: Path
     port: int = 8080
     nodes: int = 1
+    anchors: int = 1
     labels: dict[str, str] = field(default_factory=dict)
     nats_url: str | None = None
+    spare: int = 0
+    queue_bound: int = streams.QUEUE_BOUND
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def anchor_names(self) -> list[str]:
+        """`anchor1`, `anchor2` and so on."""
+        return identities.anchor_ids(self.anchors)
 
     def node_names(self) -> list[str]:
         """`n1`, `n2` and so on."""
         return [f"n{number}" for number in range(1, self.nodes + 1)]
+
+    def spare_names(self) -> list[str]:
+        """The nodes that may join later: the numbers go on."""
+        return [f"n{number}" for number in range(self.nodes + 1, self.nodes + self.spare + 1)]
 
     def node_labels(self, node: str) -> dict[str, str]:
         """Every node is a site of its own; labels given by hand come on top."""
@@ -60,6 +76,7 @@ class LocalNetwork:
         self.password_file = wish.folder / identities.PASSWORD_FILE
         self.nats_url = wish.nats_url or ""
         self.url = ""
+        self.nodes = wish.node_names()
         self._ready = False
         stack.changed = self._publish
 
@@ -69,7 +86,8 @@ class LocalNetwork:
 
     def credentials(self) -> dict[str, Path]:
         """Make or find every identity this network needs; returns the files by their short names."""
-        return identities.credentials(self.files, self.wish.node_names())
+        nodes = [*self.wish.node_names(), *self.wish.spare_names()]
+        return identities.credentials(self.files, nodes, self.wish.anchor_names())
 
     async def start(self, say: Callable[[str], None]) -> None:
         """Start everything and return when all of it is ready. Raises Stop."""
@@ -81,7 +99,7 @@ class LocalNetwork:
             await self._start_nats()
         say("preparing streams")
         await self._provision(credentials["provisioner"])
-        say("starting Anchor, gateway and nodes")
+        say("starting Anchors, gateway and nodes" if self.wish.anchors > 1 else "starting Anchor, gateway and nodes")
         started = processes.Launch(self, credentials)
         for program in started.programs():
             self.stack.start(program)
@@ -90,12 +108,19 @@ class LocalNetwork:
         self._ready = True
         self._publish()
 
+    async def join(self, node: str) -> None:
+        """Start the runtime of a spare node; returns at once."""
+        if node not in self.wish.spare_names() or node in self.nodes:
+            raise ValueError(f"{node} is not a spare node")
+        self.nodes.append(node)
+        self.stack.start(processes.Launch(self, self.credentials()).node(node))
+
     async def stop(self) -> None:
         """Stop what uses others before what others use."""
-        nodes = [f"runtime-{node}" for node in self.wish.node_names()]
+        nodes = [f"runtime-{node}" for node in self.nodes]
         self._ready = False
         self.stack_file.unlink(missing_ok=True)
-        await self.stack.stop(nodes, ["gateway"], ["anchor"], ["nats-server"])
+        await self.stack.stop(nodes, ["gateway"], self.wish.anchor_names(), ["nats-server"])
 
     def program(self, name: str, **options: Any) -> Program:
         """A program of this network, with its folder and log."""
@@ -116,7 +141,7 @@ class LocalNetwork:
 
     async def _provision(self, credentials: Path) -> None:
         async with self._connected(credentials, provision.PROVISIONER_ID) as connection:
-            await provision.provision_streams(connection)
+            await provision.provision_streams(connection, queue_bound=self.wish.queue_bound)
 
     @asynccontextmanager
     async def _connected(self, credentials: Path, identity: str) -> AsyncGenerator[bus.Bus]:
@@ -137,7 +162,8 @@ class LocalNetwork:
 
     async def _until_ready(self, credentials: Path, port_file: Path) -> None:
         """All services answer by name, and the gateway says that it is ready."""
-        wanted = {"anchor": ("anchor", identities.ANCHOR_ID), "gateway": ("gateway", identities.GATEWAY_ID)}
+        wanted = {"gateway": ("gateway", identities.GATEWAY_ID)}
+        wanted |= {anchor: ("anchor", anchor) for anchor in self.wish.anchor_names()}
         wanted |= {f"runtime-{node}": ("runtime", node) for node in self.wish.node_names()}
         missing = sorted(wanted)
         try:
@@ -164,7 +190,6 @@ class LocalNetwork:
             pid = self.stack.pid(name)
             return [] if pid is None else [pid]
 
-        nodes = self.wish.node_names()
         return {
             "v": 1,
             "version": version("mmn"),
@@ -172,13 +197,13 @@ class LocalNetwork:
             "nats": {"url": self.nats_url},
             "credentials": {name: str(path) for name, path in self.credentials().items()},
             "admin": {"user": processes.ADMIN, "password_file": str(self.password_file)},
-            "nodes": nodes,
+            "nodes": self.nodes,
             "pids": {
                 "mmn": [os.getpid()],
                 "nats-server": pids("nats-server"),
-                "anchor": pids("anchor"),
+                "anchor": {anchor: self.stack.pid(anchor) for anchor in self.wish.anchor_names()},
                 "gateway": pids("gateway"),
-                "runtime": {node: self.stack.pid(f"runtime-{node}") for node in nodes},
+                "runtime": {node: self.stack.pid(f"runtime-{node}") for node in self.nodes},
             },
         }
 

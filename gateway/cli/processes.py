@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -41,31 +42,35 @@ class Launch:
         return self.network.wish.folder / "gateway" / "url"
 
     def programs(self) -> Iterable[Program]:
-        """Anchor, gateway and every node's runtime."""
+        """Anchors, gateway and every node's runtime."""
         wish = self.network.wish
         self.port_file.parent.mkdir(mode=0o700, exist_ok=True)
         self.port_file.unlink(missing_ok=True)
-        yield self._service("anchor", "anchor", self._anchor)
+        for anchor in wish.anchor_names():
+            yield self._service(anchor, "anchor", partial(self._anchor, anchor))
         yield self._service("gateway", "gateway", self._gateway)
         for node in wish.node_names():
-            (wish.folder / "runtime" / node).mkdir(mode=0o700, parents=True, exist_ok=True)
+            yield self.node(node)
 
-            def environment(node: str = node) -> dict[str, str]:
-                return self._runtime(node)
-
-            yield self._service(f"runtime-{node}", "runtime", environment)
+    def node(self, node: str) -> Program:
+        """The runtime of one node."""
+        (self.network.wish.folder / "runtime" / node).mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._service(f"runtime-{node}", "runtime", partial(self._runtime, node))
 
     def _service(self, name: str, module: str, environment: Callable[[], dict[str, str]]) -> Program:
         # -P: a folder of the user's that is called like one of our packages must not be imported.
         return self.network.program(
-            name, command=lambda: [sys.executable, "-P", "-m", module], environment=environment, grace=15.0
+            name,
+            command=lambda: [sys.executable, "-P", "-m", module],
+            environment=lambda: {**self.network.wish.settings, **environment()},
+            grace=15.0,
         )
 
-    def _anchor(self) -> dict[str, str]:
+    def _anchor(self, anchor: str) -> dict[str, str]:
         return {
-            "MMN_ANCHOR_ID": identities.ANCHOR_ID,
+            "MMN_ANCHOR_ID": anchor,
             "MMN_ANCHOR_NATS_URL": self.network.nats_url,
-            "MMN_ANCHOR_NATS_CREDS": str(self.credentials["anchor"]),
+            "MMN_ANCHOR_NATS_CREDS": str(self.credentials[anchor]),
         }
 
     def _gateway(self) -> dict[str, str]:

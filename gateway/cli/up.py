@@ -34,6 +34,9 @@ def up(
     folder: Dir = None,
     port: Port = 8080,
     nodes: Nodes = 1,
+    anchors: Annotated[
+        int, typer.Option("--anchors", min=1, max=16, help="How many Anchors share the work: anchor1, anchor2 ...")
+    ] = 1,
     label: Labels = None,
     nats_url: Annotated[
         str | None,
@@ -44,7 +47,7 @@ def up(
         ),
     ] = None,
 ) -> None:
-    """Run a whole network on this machine until Ctrl-C: NATS, Anchor, gateway and nodes.
+    """Run a whole network on this machine until Ctrl-C: NATS, Anchors, gateway and nodes.
 
     Keys, credentials and data stay in one folder, so the same network comes back the next time.
     A process that dies is started again. The file stack.json in the folder tells where everything is.
@@ -52,9 +55,17 @@ def up(
     Examples:
         mmn up
         mmn up --nodes 3 --label asn=64500
+        mmn up --nodes 2 --anchors 2
         mmn up --dir /tmp/net --port 0
     """
-    wish = Wish(folder=state_folder(folder), port=port, nodes=nodes, labels=labels(label or []), nats_url=nats_url)
+    wish = Wish(
+        folder=state_folder(folder),
+        port=port,
+        nodes=nodes,
+        anchors=anchors,
+        labels=labels(label or []),
+        nats_url=nats_url,
+    )
     runner.run(_up(wish))
 
 

@@ -100,11 +100,13 @@ class RunningNetwork:
             self._api = ApiClient(told["gateway"]["url"], told["admin"]["user"], password)
         return self._api
 
-    def pid(self, role: str, node: str | None = None) -> int | None:
-        """The pid of a process now; None while it is down."""
+    def pid(self, role: str, name: str | None = None) -> int | None:
+        """The pid of a process now; None while it is down. Runtimes and Anchors have names: `n1`, `anchor1`."""
         told = self.stack()["pids"][role]
-        if node is not None:
-            pid: int | None = told[node]
+        if role == "anchor":
+            name = name or "anchor1"
+        if name is not None:
+            pid: int | None = told[name]
             return pid
         return int(told[0]) if told else None
 

@@ -23,7 +23,7 @@ def test_the_stack_file_tells_where_everything_is(network: RunningNetwork) -> No
     for path in (*told["credentials"].values(), told["admin"]["password_file"]):
         assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
     pids = told["pids"]
-    for pid in (pids["nats-server"][0], pids["anchor"][0], pids["gateway"][0], *pids["runtime"].values()):
+    for pid in (pids["nats-server"][0], pids["gateway"][0], *pids["anchor"].values(), *pids["runtime"].values()):
         os.kill(pid, 0)
     assert set(pids["runtime"]) == {"n1", "n2"}
 

@@ -63,7 +63,7 @@ def test_what_cannot_start_is_given_up_with_the_end_of_its_log(tmp_path: Path) -
     """A setting that the Anchor refuses ends `mmn up` after five attempts, and nothing stays."""
     ran = mmn("up", "--dir", str(tmp_path / "net"), "--port", "0", state=tmp_path, MMN_ANCHOR_COLOUR="red")
     assert ran.code == 4
-    assert "anchor does not stay up: 5 short lives in a row" in ran.err
+    assert "anchor1 does not stay up: 5 short lives in a row" in ran.err
     assert "MMN_ANCHOR_COLOUR" in ran.err
     wait_until_gone(tmp_path / "net")
 

@@ -22,7 +22,20 @@ def test_the_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == f"mmn {version('mmn')}\n"
 
 
-COMMANDS = ["up", "demo", "server-config", "new", "deploy", "functions", "run", "jobs", "watch", "modules", "login"]
+COMMANDS = [
+    "up",
+    "demo",
+    "scenario",
+    "server-config",
+    "new",
+    "deploy",
+    "functions",
+    "run",
+    "jobs",
+    "watch",
+    "modules",
+    "login",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

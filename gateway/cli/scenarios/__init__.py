@@ -1,0 +1,1 @@
+"""Stories that show what a network withstands: each starts one of its own, does things to it, and counts."""

@@ -1,0 +1,70 @@
+"""What processes hold, from /proc: memory, descriptors, processor time; and who belongs to a network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from contracts.heart import resident_bytes
+
+_MIB = 1024 * 1024
+
+
+class Ticks(NamedTuple):
+    """Processor time of this machine so far."""
+
+    busy: int
+    total: int
+
+
+def processor() -> Ticks:
+    """All processors' time until now."""
+    fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return Ticks(sum(fields) - idle, sum(fields))
+
+
+def busy_share(before: Ticks, after: Ticks) -> float:
+    """How much of the time between was used, 0 to 1."""
+    passed = after.total - before.total
+    return (after.busy - before.busy) / passed if passed else 0.0
+
+
+def memory_mib(pid: int) -> float | None:
+    """Resident memory in MiB; None for a process that is gone."""
+    found = resident_bytes(pid)
+    return None if found is None else found / _MIB
+
+
+def total_memory_mib(pids: Iterable[int]) -> float:
+    """Resident memory of all that live."""
+    return sum(memory_mib(pid) or 0.0 for pid in pids)
+
+
+def descriptors(pid: int) -> int | None:
+    """How many files and sockets a process holds open; None for one that is gone."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208  # counted, not walked
+    except OSError:
+        return None
+
+
+def processes_of(folder: Path) -> dict[int, str]:
+    """Every process that was started for a network: its folder is in their command, environment or folder."""
+    needle = os.fsencode(folder)
+    found: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes()
+            if not command:
+                continue  # a zombie holds nothing any more
+            traces = command + (entry / "environ").read_bytes() + os.fsencode((entry / "cwd").readlink())
+        except OSError:
+            continue
+        if needle in traces:
+            found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
