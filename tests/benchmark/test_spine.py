@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -10,24 +11,32 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import nats
 import nats.errors
 import uvloop
+from nats.aio.client import Client as Library
 from nats.aio.msg import Msg
 
 from contracts import bus, clock, codec, streams, subjects
 from contracts.access import roles
 from contracts.access.provision import NetworkFiles
+from contracts.errors import Refused
 from contracts.jobs import JobReceipt, JobRequest
 from contracts.modules import Announcement
 from contracts.service import raise_refusal
 from contracts.tail import CaughtUp, Tail
-from tests.kit.network import RunningNetwork
-from tests.kit.wheels import build_wheel
+from tests.kit.anchor import AnchorProcess
+from tests.kit.eventually import eventually
+from tests.kit.nats_server import NatsServer, nats_server
+from tests.kit.network import ROOT, RunningNetwork
+from tests.kit.node import Node, deploy
+from tests.kit.wheels import build_wheel, wheel_of
 
 Report = Callable[[dict[str, Any]], None]
 PAIRS = 10
 ONE_BY_ONE = 150
-TOGETHER = 1500
+TOGETHER = 2000
+BARE = "benchbare"
 
 
 def ms(seconds: float) -> float:
@@ -43,69 +52,104 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.3f} (from {min(values):.3f} to {max(values):.3f}, {len(values)} pairs)"
 
 
-async def member(network: RunningNetwork, name: str) -> bus.Bus:
-    """A connection with the gateway's rights."""
-    files = NetworkFiles(network.folder)
-    return await bus.connect(
-        network.stack()["nats"]["url"],
-        bus.FileCredentials(files.credentials(roles.GATEWAY, name)),
-        identity=name,
-        inbox=subjects.manage_inbox(name),
-    )
+class Alone:
+    """One Anchor, one runtime and two workers of echo on a server, and nobody else who takes the machine's time."""
+
+    def __init__(self, server: NatsServer, anchor: AnchorProcess, node: Node) -> None:
+        self.server = server
+        self._anchor = anchor
+        self._node = node
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, folder: Path) -> AsyncIterator["Alone"]:
+        async with nats_server(folder) as server:
+            anchor, node = AnchorProcess(server, ack_wait="10", sweep_every="1"), Node(server)
+            try:
+                await anchor.start()
+                await node.start()
+                gateway = await server.connect(roles.GATEWAY, "deploys")
+                await deploy(gateway, wheel_of(ROOT / "functions" / "echo"), workers=2)
+                yield cls(server, anchor, node)
+            finally:
+                await node.close()
+                await anchor.close()
+
+    def processes(self) -> dict[str, list[int]]:
+        """Process ids by what they do."""
+        _, *workers = self._node.processes()
+        return {
+            "nats-server": [self.server.pid],
+            "Anchor": [self._anchor.pid],
+            "workers": workers,
+            "submitter": [os.getpid()],
+        }
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Processor time that processes have used."""
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def respond(url: str, creds: Path) -> None:
     """The other side of a bare request, in a process of its own."""
 
     async def serve() -> None:
-        name = "benchbare"
-        connection = await bus.connect(
-            url, bus.FileCredentials(creds), identity=name, inbox=subjects.manage_inbox(name)
-        )
+        bare = await plain(url, creds)
 
         async def answer(msg: Msg) -> None:
             await msg.respond(msg.data)
 
-        await connection.nc.subscribe(f"{subjects.manage_inbox(name)}.echo", cb=answer)
-        await connection.settle()
-        await connection.failed()
+        await bare.subscribe(f"{subjects.manage_inbox(BARE)}.echo", cb=answer)
+        await bare.flush()
+        await asyncio.Event().wait()
 
     uvloop.run(serve())
+
+
+async def plain(url: str, creds: Path) -> Library:
+    """A connection of the client library as it comes."""
+    return await nats.connect(url, user_credentials=str(creds), inbox_prefix=subjects.manage_inbox(BARE))
 
 
 class Bench:
     """Submits jobs and waits for their results; makes bare requests of the same size."""
 
-    def __init__(self, connection: bus.Bus) -> None:
+    def __init__(self, connection: bus.Bus, bare: Library) -> None:
         self._bus = connection
+        self._bare = bare
         self._results: dict[str, asyncio.Future[None]] = {}
         self._early: set[str] = set()
         self._body = codec.encode(JobRequest(function="echo", params={"text": "x" * 100}))
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, network: RunningNetwork) -> AsyncIterator["Bench"]:
-        creds = NetworkFiles(network.folder).credentials(roles.GATEWAY, "benchbare")
-        responder = multiprocessing.get_context("spawn").Process(
-            target=respond, args=(network.stack()["nats"]["url"], creds), daemon=True
-        )
+    async def open(cls, server: NatsServer) -> AsyncIterator["Bench"]:
+        creds = server.files.credentials(roles.GATEWAY, BARE)
+        responder = multiprocessing.get_context("spawn").Process(target=respond, args=(server.url, creds), daemon=True)
         responder.start()
-        connection = await member(network, "bench")
-        self = cls(connection)
+        connection = await server.connect(roles.GATEWAY, "bench")
+        bare = await plain(server.url, creds)
+        self = cls(connection, bare)
         await connection.listen(subjects.RESULTS, self._result)
         await connection.settle()
         try:
-            while True:
-                try:
-                    await self.bare()
-                    break
-                except nats.errors.NoRespondersError:
-                    await asyncio.sleep(0.05)
+            await eventually(self._ready, within=30)
             yield self
         finally:
             responder.kill()
             responder.join()
+            await bare.close()
             await connection.drain()
+
+    async def _ready(self) -> bool:
+        try:
+            await self.bare()
+            await self.job()
+        except (nats.errors.NoRespondersError, Refused):
+            return False
+        return True
 
     def _result(self, msg: Msg) -> None:
         job = msg.subject.rpartition(".")[2]
@@ -128,7 +172,7 @@ class Bench:
 
     async def bare(self) -> None:
         """One request and its reply between the same kinds of process."""
-        await self._bus.nc.request(f"{subjects.manage_inbox('benchbare')}.echo", self._body, timeout=20)
+        await self._bare.request(f"{subjects.manage_inbox(BARE)}.echo", self._body, timeout=20)
 
     @staticmethod
     async def latencies(work: Callable[[], Awaitable[None]], count: int) -> list[float]:
@@ -154,9 +198,9 @@ class Bench:
         return count / (time.perf_counter() - began)
 
 
-def test_latency_of_one_job_beside_a_bare_request(spine: RunningNetwork, report: Report) -> None:
+def test_latency_of_one_job_beside_a_bare_request(tmp_path: Path, report: Report) -> None:
     async def measure() -> None:
-        async with Bench.open(spine) as bench:
+        async with Alone.open(tmp_path / "n") as alone, Bench.open(alone.server) as bench:
             await bench.latencies(bench.job, 50)
             jobs: list[list[float]] = []
             bares: list[list[float]] = []
@@ -179,21 +223,28 @@ def test_latency_of_one_job_beside_a_bare_request(spine: RunningNetwork, report:
     uvloop.run(measure())
 
 
-def test_rate_of_jobs_beside_bare_requests(spine: RunningNetwork, report: Report) -> None:
+def test_rate_of_jobs_beside_bare_requests(tmp_path: Path, report: Report) -> None:
     async def measure() -> None:
         figures: dict[str, Any] = {}
-        async with Bench.open(spine) as bench:
-            await bench.rate(bench.job, 500, 64)
+        async with Alone.open(tmp_path / "n") as alone, Bench.open(alone.server) as bench:
+            await bench.rate(bench.job, 1000, 64)
             for in_flight in (64, 256):
                 jobs: list[float] = []
                 bares: list[float] = []
+                spent = dict.fromkeys(alone.processes(), 0.0)
                 for _ in range(PAIRS):
+                    before = {name: cpu_seconds(pids) for name, pids in alone.processes().items()}
                     jobs.append(await bench.rate(bench.job, TOGETHER, in_flight))
+                    for name, pids in alone.processes().items():
+                        spent[name] += cpu_seconds(pids) - before[name]
                     bares.append(await bench.rate(bench.bare, TOGETHER * 4, in_flight))
                 figures[f"jobs/s, {in_flight} in flight"] = round(statistics.median(jobs))
                 figures[f"bare requests/s, {in_flight} in flight"] = round(statistics.median(bares))
                 figures[f"ratio, {in_flight} in flight"] = spread(
                     [job / bare for job, bare in zip(jobs, bares, strict=True)]
+                )
+                figures[f"processor us a job, {in_flight} in flight"] = ", ".join(
+                    f"{name} {seconds / PAIRS / TOGETHER * 1e6:.0f}" for name, seconds in spent.items()
                 )
         report(figures)
 
@@ -235,7 +286,13 @@ def test_fork_to_registered_and_memory_of_workers(spine: RunningNetwork, report:
     spine.mmn("functions", "scale", "echo", "10")
 
     async def announced() -> list[Announcement]:
-        connection = await member(spine, "bench")
+        creds = NetworkFiles(spine.folder).credentials(roles.GATEWAY, "bench")
+        connection = await bus.connect(
+            spine.stack()["nats"]["url"],
+            bus.FileCredentials(creds),
+            identity="bench",
+            inbox=subjects.manage_inbox("bench"),
+        )
         found: list[Announcement] = []
         try:
             async with asyncio.timeout(30):

@@ -53,6 +53,12 @@ class AnchorProcess:
         self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self) -> None:
         """Start it and wait until it answers as a micro service."""
         files = self.server.files
