@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from contracts.functions import Manifest
+from runtime.targets import TargetPolicy
 
 MAX_FRAME_BYTES: Final = 1024 * 1024
 BEAT_S: Final = 0.1
@@ -35,7 +36,7 @@ _BACKLOG_BYTES = 4 * MAX_FRAME_BYTES
 class Assignment(Struct, frozen=True, kw_only=True):
     """Who a worker is: decided by its runtime, and never by what it loads.
 
-    `code` is the folder of the unpacked bundle, `entry` what to call in it.
+    `code` is the folder of the unpacked bundle, `entry` what to call in it, `targets` what may be measured.
     """
 
     function: str
@@ -50,6 +51,7 @@ class Assignment(Struct, frozen=True, kw_only=True):
     scratch: str
     box: str
     nats_url: str
+    targets: TargetPolicy = TargetPolicy()
     log_level: str = "info"
 
 

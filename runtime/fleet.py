@@ -48,6 +48,7 @@ class Fleet:
         self._bus = bus
         self._settings = settings
         self._signer = signer
+        self._targets = settings.targets()
         self._bundles = Bundles(bus, settings.state_dir / "bundles")
         self._scratch = settings.state_dir / "scratch"
         # What a killed runtime's workers have left.
@@ -270,6 +271,7 @@ class Fleet:
             scratch=str(self._scratch / worker.instance),
             box=box.LEVEL,
             nats_url=self._settings.nats_url,
+            targets=self._targets,
             log_level=self._settings.log_level,
         )
 

@@ -11,7 +11,7 @@ refused with a reason, nothing is stored, and the Anchor decides what follows:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from msgspec import Struct, field
 from contracts import clock, codec, subjects
 from contracts.bus import Bus
 from contracts.errors import CannotMeasure, InvalidField, Refused
-from contracts.failure import Code, failed
+from contracts.failure import Code, Failure, failed
 from contracts.jobs import HEADER_QUEUE_NS, HEADER_RUN_NS, Call, CallReply, new_job_id
 from contracts.logs import redact_text
 from contracts.modules import HEADER_PROBE
@@ -87,6 +87,7 @@ class Measuring:
         self._lag = lag
         # Bound here once: the first binding of a logger puts its whole configuration together.
         self._log = log.bind(function=who.function)
+        self._judge = who.targets.judge()
         self._running: dict[str, asyncio.Future[Outcome | Refused]] = {}
         self.breakers = Breakers()
         self.outbox = Outbox(bus)
@@ -127,7 +128,9 @@ class Measuring:
         manifest = self._who.manifest
         params = self._function.decode(manifest.self_test)
         timeout_ns = int(manifest.limits.timeout * _S)
-        ctx = self._context(Call(job="self-test", params={}, time_left_ns=timeout_ns), timeout_ns, lambda _: None)
+        call = Call(job="self-test", params={}, time_left_ns=timeout_ns)
+        judge = self._who.targets.with_loopback().judge()
+        ctx = self._context(call, timeout_ns, lambda _: None, judge)
         await self._contained(self._function.call(params, ctx), manifest.limits.timeout)
 
     def _reply(self, outcome: Outcome, queue_ns: int, media: str) -> Answer:
@@ -169,7 +172,7 @@ class Measuring:
             raise Refused(408, "expired", "the job's time was over before it could start")
         budget_ns = min(left_ns, int(self._who.manifest.limits.timeout * _S))
         progress = JobProgress(self.outbox, job=call.job, instance=self._who.instance, function=self._who.function)
-        ctx = self._context(call, budget_ns, progress)
+        ctx = self._context(call, budget_ns, progress, self._judge)
         try:
             measured = await self._contained(self._function.call(params, ctx), budget_ns / _S)
             run_ns = clock.monotonic_ns() - begun_ns
@@ -190,7 +193,7 @@ class Measuring:
         self.done += 1
         return Outcome(result, sequence, run_ns)
 
-    def _context(self, call: Call, budget_ns: int, progress: Any) -> JobContext:
+    def _context(self, call: Call, budget_ns: int, progress: Any, judge: Callable[[str], Failure | None]) -> JobContext:
         return JobContext(
             job=call.job,
             node=self._who.node,
@@ -202,6 +205,7 @@ class Measuring:
             seed=call.seed,
             labels=self._who.labels,
             on_progress=progress,
+            policy=judge,
         )
 
     async def _contained(self, work: Coroutine[Any, Any, T], timeout: float) -> T:

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, field
 from contracts import settings
 from contracts.errors import InvalidField
 from contracts.functions import check_labels, check_node
+from runtime.targets import RESOLVERS, TargetPolicy, infrastructure, read_networks
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,7 +21,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `nats_creds`: the runtime's own credentials in account MANAGE; `signing_key`: the file with the
     seed of the node's signing key, which makes its workers' tokens in account `measure_account`
     (a public key); `worker_lifetime_s`: how long such a token is valid; `drain_s`: how long a stopping
-    runtime waits for the jobs under way.
+    runtime waits for the jobs under way. `allow_targets` and `deny_targets` are lists of addresses and
+    networks; `resolvers` in them stands for the node's own name servers. What is not public is refused
+    unless it is allowed; what is denied is refused always.
     """
 
     nats_url: str
@@ -33,6 +36,16 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     worker_lifetime_s: Annotated[float, Meta(ge=2, le=86400)] = 3600.0
     drain_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
     log_level: str = "info"
+    allow_targets: list[str] = field(default_factory=lambda: [RESOLVERS])
+    deny_targets: list[str] = field(default_factory=list)
+
+    def targets(self) -> TargetPolicy:
+        """What may be measured from here. Raises InvalidField."""
+        return TargetPolicy(
+            allow=read_networks(self.allow_targets, at="MMN_RUNTIME_ALLOW_TARGETS"),
+            deny=read_networks(self.deny_targets, at="MMN_RUNTIME_DENY_TARGETS"),
+            own=infrastructure(self.nats_url),
+        )
 
 
 def load(env: Mapping[str, str] = os.environ) -> Settings:
@@ -41,6 +54,7 @@ def load(env: Mapping[str, str] = os.environ) -> Settings:
     try:
         check_node(found.node, at="MMN_RUNTIME_NODE")
         check_labels(found.labels, at="MMN_RUNTIME_LABELS")
+        found.targets()
     except InvalidField as error:
         raise settings.BadSetting(str(error)) from error
     return found

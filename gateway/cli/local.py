@@ -37,6 +37,7 @@ class Wish:
 
     `spare` nodes more are known to the server and not started: they may `join` later. `settings` are
     variables for the environment of every service, such as MMN_ANCHOR_ACK_WAIT.
+    `allow` are networks that are not public and may be measured, besides this machine.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Wish:
     spare: int = 0
     queue_bound: int = streams.QUEUE_BOUND
     settings: Mapping[str, str] = field(default_factory=dict)
+    allow: list[str] = field(default_factory=list)
 
     def anchor_names(self) -> list[str]:
         """`anchor1`, `anchor2` and so on."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gateway.cli.local import LocalNetwork
 
 HOST = "127.0.0.1"
+LOCAL_TARGETS = ("127.0.0.0/8", "::1/128", "resolvers")
+"""What is not public and may be measured all the same by nodes that run beside everything else: this machine."""
 ADMIN = "admin"
 _POLL_S = 0.05
 _PING_S = 0.5
@@ -93,6 +95,7 @@ class Launch:
         network = self.network
         return {
             "MMN_RUNTIME_NODE": node,
+            "MMN_RUNTIME_ALLOW_TARGETS": msgspec.json.encode([*LOCAL_TARGETS, *network.wish.allow]).decode(),
             "MMN_RUNTIME_LABELS": msgspec.json.encode(network.wish.node_labels(node)).decode(),
             "MMN_RUNTIME_NATS_URL": network.nats_url,
             "MMN_RUNTIME_NATS_CREDS": str(self.credentials[f"runtime-{node}"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,15 @@ Labels = Annotated[
     list[str] | None,
     typer.Option("--label", metavar="K=V", help="A label for every node, besides site=local1 ...", show_default=False),
 ]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="NETWORK",
+        help="A network that is not public and may be measured, such as 192.168.1.0/24; repeat it.",
+        show_default=False,
+    ),
+]
 
 
 def up(
@@ -46,6 +56,7 @@ def up(
             show_default=False,
         ),
     ] = None,
+    allow: Allow = None,
 ) -> None:
     """Run a whole network on this machine until Ctrl-C: NATS, Anchors, gateway and nodes.
 
@@ -65,6 +76,7 @@ def up(
         anchors=anchors,
         labels=labels(label or []),
         nats_url=nats_url,
+        allow=networks(allow or []),
     )
     runner.run(_up(wish))
 
@@ -117,6 +129,16 @@ def server_config(
 def state_folder(folder: Path | None) -> Path:
     """The folder to use, absolute."""
     return (folder or settings.load().state).expanduser().resolve()
+
+
+def networks(words: list[str]) -> list[str]:
+    """Addresses and networks as they are written on a command line. Raises Stop."""
+    for word in words:
+        try:
+            ipaddress.ip_network(word)
+        except ValueError as error:
+            raise Stop(Exit.BAD_INPUT, "wrong input", f"--allow: {error}") from error
+    return words
 
 
 def labels(words: list[str]) -> dict[str, str]:

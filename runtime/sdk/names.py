@@ -39,8 +39,8 @@ async def resolve(
     """Look a target up with the node's own resolver, and check it against the node's policy.
 
     A name that does not resolve, or an address that the node refuses, is a result: the Failure
-    to return. `auto` takes the first address in the order of RFC 6724. Measure
-    `Resolved.address` and never the name again: it is the address that was checked.
+    to return. `auto` takes the first address in the order of RFC 6724 that the node allows. Measure
+    `Resolved.address` and never the name again: it is the address that was checked, and so are `addresses`.
     """
     started = monotonic_ns()
     wanted = _FAMILIES[family]
@@ -56,16 +56,17 @@ async def resolve(
     except (socket.gaierror, UnicodeError) as error:
         return _classified(target, family, error)
     duration = None if _is_address(target) else monotonic_ns() - started
-    chosen, _, _, _, sockaddr = found[0]
-    address = str(sockaddr[0])
-    if refusal := ctx.admit(address):
-        return refusal
+    refusals = {str(entry[4][0]): ctx.admit(str(entry[4][0])) for entry in found}
+    allowed = [entry for entry in found if refusals[str(entry[4][0])] is None]
+    if not allowed:
+        return next(refusal for refusal in refusals.values() if refusal is not None)
+    chosen, _, _, _, sockaddr = allowed[0]
     return Resolved(
         target=target,
-        address=address,
+        address=str(sockaddr[0]),
         family=4 if chosen == socket.AF_INET else 6,
         sockaddr=tuple(sockaddr),
-        addresses=list(dict.fromkeys(str(entry[4][0]) for entry in found)),
+        addresses=list(dict.fromkeys(str(entry[4][0]) for entry in allowed)),
         duration_ns=duration,
     )
 

@@ -49,6 +49,7 @@ class Node:
             "MMN_RUNTIME_NATS_CREDS": str(files.credentials(roles.RUNTIME, self.node, file=f"runtime-{self.node}")),
             "MMN_RUNTIME_NODE": self.node,
             "MMN_RUNTIME_LABELS": '{"site":"lab"}',
+            "MMN_RUNTIME_ALLOW_TARGETS": '["127.0.0.0/8","::1/128"]',
             "MMN_RUNTIME_SIGNING_KEY": str(files.node_key(self.node)),
             "MMN_RUNTIME_MEASURE_ACCOUNT": files.account_key("MEASURE"),
             "MMN_RUNTIME_STATE_DIR": str(self.state_dir),

@@ -7,6 +7,7 @@ import pytest
 
 from runtime.sdk import Code, Failure, IcmpSockets, Resolved, failed, resolve
 from runtime.sdk.testing import Bench
+from runtime.targets import TargetPolicy
 
 
 def bench(**options: Any) -> Bench:
@@ -79,3 +80,12 @@ async def test_the_nodes_policy_judges_the_address_and_not_the_name(monkeypatch:
 
     assert await resolve(bench(policy=refuse).context(), "rebound.example") == failed(Code.TARGET_DENIED)
     assert judged == ["10.0.0.1"]
+
+
+async def test_of_several_addresses_only_those_the_node_allows_are_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, 2, 17, "", (text, 0)) for text in ("10.0.0.1", "8.8.8.8", "127.0.0.1", "8.8.4.4")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: found)
+    resolved = await resolve(bench(policy=TargetPolicy().judge()).context(), "mixed.example")
+    assert isinstance(resolved, Resolved)
+    assert resolved.address == "8.8.8.8"
+    assert resolved.addresses == ["8.8.8.8", "8.8.4.4"]
