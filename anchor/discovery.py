@@ -110,10 +110,10 @@ class Discovery:
 
     async def open(self) -> None:
         """Subscribe, then gather who is there. After this, jobs can be admitted."""
-        await self._bus.nc.subscribe(f"{subjects.CONNECTIONS}.CONNECT", cb=self._connected)
-        await self._bus.nc.subscribe(f"{subjects.CONNECTIONS}.DISCONNECT", cb=self._disconnected)
-        await self._bus.nc.subscribe(subjects.ANNOUNCEMENTS, cb=self._announced)
-        await self._bus.nc.subscribe(subjects.HEALTH, cb=self._health)
+        await self._bus.subscribe(f"{subjects.CONNECTIONS}.CONNECT", self._connected)
+        await self._bus.subscribe(f"{subjects.CONNECTIONS}.DISCONNECT", self._disconnected)
+        await self._bus.subscribe(subjects.ANNOUNCEMENTS, self._announced)
+        await self._bus.subscribe(subjects.HEALTH, self._health)
         self._bus.on_reconnect(self._reconnected)
         await self.gather()
 
@@ -225,7 +225,7 @@ class Discovery:
         """Ask everybody once; every worker that answers is then asked in person."""
         answers: asyncio.Queue[Msg] = asyncio.Queue()
         inbox = self._bus.nc.new_inbox()
-        subscription = await self._bus.nc.subscribe(inbox, cb=answers.put)
+        subscription = await self._bus.subscribe(inbox, answers.put)
         try:
             await self._bus.nc.publish(subjects.service("INFO"), reply=inbox)
             async with asyncio.timeout(_GATHER_S):

@@ -3,7 +3,7 @@
 The first connection must succeed or raise, so wrong credentials are told at once. After
 that the client never gives up: it reconnects after restarts of the server, with whatever JWT
 the credentials hold by then. Permission errors are asynchronous in NATS, so they are kept in
-`Bus.denied`, logged, and `settle()` raises when there is one.
+`Bus.denied`, logged, and `settle()` raises when a subscription was refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import base64
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +23,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.client import JetStreamContext
 
-from contracts.client import Client
+from contracts import clock
+from contracts.client import RECONNECT_WAIT_S, Client
 from contracts.errors import MmnError, Unavailable
 from contracts.replies import Replies
 from contracts.subjects import REPLY_FROM_MANAGE
@@ -31,8 +32,13 @@ from contracts.subjects import REPLY_FROM_MANAGE
 log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 5
-RECONNECT_WAIT_S = 0.25
 MAX_PENDING_BYTES = 32 * 1024 * 1024
+"""What may wait to be sent."""
+MOST_WAITING = 8192
+MOST_WAITING_BYTES = 64 * 1024 * 1024
+"""What may wait in one subscription; the library's own limits are half a million messages and 128 MiB."""
+_TELL_EVERY_NS = 1_000_000_000
+_CANCEL_AGAIN_S = 0.1
 _REPLY_TO_MANAGE = REPLY_FROM_MANAGE.lower()
 """Error texts of nats-py are in lower case."""
 _JWT = re.compile(r"-----BEGIN NATS USER JWT-----\s+(\S+)\s+-+END NATS USER JWT-+")
@@ -96,6 +102,10 @@ class FileCredentials:
         token, seed = _JWT.search(text), _SEED.search(text)
         if token is None or seed is None:
             raise CannotConnect(f"{self.path} is not a NATS credentials file")
+        try:
+            nkeys.from_seed(bytearray(seed[1].encode()))
+        except (nkeys.NkeysError, ValueError) as error:
+            raise CannotConnect(f"{self.path} holds no seed of a user key") from error
         return token[1], seed[1]
 
     def jwt(self) -> str:
@@ -114,6 +124,8 @@ class Bus:
         self.js: JetStreamContext = nc.jetstream(timeout=5.0)
         self.denied: deque[str] = deque(maxlen=100)
         self.reconnects = 0
+        self._dropped = 0
+        self._told_ns = 0
         self.closed = asyncio.Event()
         self._on_reconnect: list[Callable[[], None]] = []
         self._replies: Replies | None = None
@@ -162,6 +174,26 @@ class Bus:
         """Call back after every reconnection; what was missed meanwhile must be asked for again."""
         self._on_reconnect.append(callback)
 
+    @property
+    def dropped(self) -> int:
+        """Messages lost at this connection: they came faster than they were taken, or could not be sent or read."""
+        return self._dropped + self.nc.unreadable
+
+    async def subscribe(
+        self, subject: str, take: Callable[[Msg], Awaitable[None]], *, queue: str = "", most: int = MOST_WAITING
+    ) -> Subscription:
+        """Call `take` with one message at a time. More than `most` that wait are dropped, counted and logged.
+
+        For what people and workers send as they like; answers and deliveries come by `listen`, and are never dropped.
+        """
+        return await self.nc.subscribe(
+            subject,
+            queue=queue,
+            cb=take,
+            pending_msgs_limit=most,
+            pending_bytes_limit=MOST_WAITING_BYTES,
+        )
+
     async def flush(self) -> None:
         """Wait until the server has taken everything sent so far, and told what it refused of it."""
         # The library writes its PING past what still waits to be written, so that goes out first.
@@ -171,17 +203,26 @@ class Bus:
     async def settle(self) -> None:
         """Wait until the server has seen every subscription; raise PermissionDenied if it refused one."""
         await self.flush()
-        if self.denied:
-            raise PermissionDenied(f"{self.identity} may not use: {'; '.join(self.denied)}")
+        # A refused publish may be an answer to a subject that a stranger chose: it must not keep us from starting.
+        if refused := [text for text in self.denied if "violation for subscription" in text.lower()]:
+            raise PermissionDenied(f"{self.identity} may not use: {'; '.join(refused)}")
 
     async def publish(self, subject: str, data: bytes, *, media: str | None = None) -> None:
         """Publish and do not wait; dropped with a log line when the connection cannot take more."""
         try:
             await self.nc.publish(subject, data, headers={"Content-Type": media} if media else None)
         except nats.errors.OutboundBufferLimitError:
-            log.warning("publish dropped", subject=subject, reason="outbound buffer is full")
+            self._drop(subject, "outbound buffer is full")
         except nats.errors.MaxPayloadError:
-            log.warning("publish dropped", subject=subject, reason=f"{len(data)} bytes are over the server's limit")
+            self._drop(subject, f"{len(data)} bytes are over the server's limit")
+
+    def _drop(self, subject: str, reason: str) -> None:
+        self._dropped += 1
+        now = clock.monotonic_ns()
+        # One line for many: whoever is flooded must not flood the logs.
+        if now - self._told_ns > _TELL_EVERY_NS:
+            self._told_ns = now
+            log.warning("messages dropped", subject=subject, reason=reason, dropped=self.dropped)
 
     async def failed(self) -> None:
         """Wait until the connection is closed for good, then raise Unavailable."""
@@ -189,17 +230,21 @@ class Bus:
         raise Unavailable(f"the connection of {self.identity} to NATS was closed: {self.nc.last_error or 'no reason'}")
 
     async def drain(self, *, within: float = 5.0) -> None:
-        """Deliver what is pending both ways, then close. Never hangs."""
-        if self.nc.is_closed:
+        """Deliver what is pending both ways, then close. Never hangs, also when the server has frozen."""
+        if not self.nc.is_connected:
+            await self.nc.abandon()
             return
+        # A task, since the library swallows the cancellation of a drain and goes on waiting.
+        leaving = asyncio.get_running_loop().create_task(self.nc.drain())
         try:
-            async with asyncio.timeout(within):
-                if self.nc.is_connected:
-                    await self.nc.drain()
-                else:
-                    await self.nc.close()
-        except (TimeoutError, nats.errors.Error):
-            await self.nc.close()
+            await asyncio.wait({leaving}, timeout=within)
+        finally:
+            await self.nc.abandon()
+            while not leaving.done():
+                leaving.cancel()
+                await asyncio.wait({leaving}, timeout=_CANCEL_AGAIN_S)
+        if not leaving.cancelled() and (error := leaving.exception()):
+            log.info("connection not drained", reason=str(error) or type(error).__name__)
 
     async def _error(self, error: Exception) -> None:
         text = str(error)
@@ -210,18 +255,21 @@ class Bus:
             self.denied.append(text)
             log.error("permission denied", error=text)
         elif isinstance(error, nats.errors.SlowConsumerError):
-            log.warning("slow consumer", subject=error.subject)
+            self._drop(error.subject, "messages came faster than they were taken")
         else:
             log.info("nats error", error=text or type(error).__name__)
 
     async def _disconnected(self) -> None:
-        log.info("disconnected from NATS")
+        log.info("disconnected from NATS", reason=self.nc.interruption)
 
     async def _reconnected(self) -> None:
         self.reconnects += 1
         log.info("reconnected to NATS", reconnects=self.reconnects)
         for callback in self._on_reconnect:
-            callback()
+            try:
+                callback()
+            except Exception:
+                log.exception("a reconnection was not followed up")
 
     async def _closed(self) -> None:
         self.closed.set()

@@ -1,24 +1,35 @@
 """nats-py's client, with other habits where its own cost a process its life or most of its time.
 
-It reconnects where the library closes for good, hands messages to plain functions without a queue and a task
-between, and reads and writes headers without looking at each letter of names it has seen before. The library is pinned to one minor
-version, since this relies on its inside.
+The library closes for good on most errors that a server tells, ends its reading at the first message that it cannot
+decode, and waits without limit for a frozen peer to take its last bytes. This one reconnects, and goes on reading.
+It hands messages to plain functions without a queue and a task between, and does not look at each letter of header
+names it has seen before. The library is pinned to one minor version, since this relies on its inside.
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import nats.errors
 import structlog
 from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
+from nats.protocol import parser
 
 log = structlog.get_logger(__name__)
 
+RECONNECT_WAIT_S = 0.25
 _LONGEST_NAME = 128
 """A longer header name is none of ours, and is not worth remembering."""
+
+# A subject may hold a form feed or a vertical tab; the library takes them for the end of it, and the
+# whole message for a broken protocol.
+parser.MSG_RE = re.compile(rb"\AMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)\r\n")
+parser.HMSG_RE = re.compile(rb"\AHMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n")
 
 
 @lru_cache(maxsize=1024)
@@ -28,12 +39,41 @@ def _name_of(raw: bytes) -> str | None:
     return name.decode() if name.isascii() and len(name.split()) == 1 else None
 
 
+def _read(raw: bytes) -> str | None:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 class Client(NatsClient):
-    """One connection. What comes for a subscription in `listeners` is handed over as it is read."""
+    """One connection. What comes for a subscription in `listeners` is handed over as it is read.
+
+    `unreadable` counts what could not be decoded as it was sent; `interruption` says what ended the last connection.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.listeners: dict[int, Callable[[Msg], None]] = {}
+        self.unreadable = 0
+        self.interruption = ""
+
+    async def abandon(self) -> None:
+        """Close now: what has not been sent is dropped, and a peer that does not read is not waited for."""
+        self._forget_pending()
+        self._abort()
+        await self.close()
+
+    def _forget_pending(self) -> None:
+        self._pending = []
+        self._pending_data_size = 0
+
+    def _abort(self) -> None:
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+
+    # --- errors end a connection, not the client -------------------------------------------------------------
 
     async def _process_err(self, err_msg: str) -> None:
         if self.is_connected and "permissions violation" not in err_msg.lower():
@@ -41,12 +81,39 @@ class Client(NatsClient):
             return
         await super()._process_err(err_msg)
 
+    async def _process_op_err(self, e: Exception) -> None:
+        self.interruption = str(e) or type(e).__name__
+        await super()._process_op_err(e)
+
+    async def _attempt_reconnect(self) -> None:
+        # The old connection is of no use: it is not closed politely, since its peer may be frozen.
+        self._abort()
+        while True:
+            try:
+                await super()._attempt_reconnect()
+            except Exception:
+                # Another attempt may have taken over, when the new connection broke at once.
+                if self.is_connected or self._reconnection_task is not asyncio.current_task():
+                    return
+                # Credentials, callbacks, a server's greeting: whatever it was, a dead task would be a dead process.
+                log.exception("reconnection failed")
+                self._status = NatsClient.RECONNECTING
+                await asyncio.sleep(RECONNECT_WAIT_S)
+            else:
+                return
+
+    async def _connect_to_server(self, s: Any) -> None:
+        # The library leaves the connection of an attempt that was refused to the garbage collector.
+        self._abort()
+        await super()._connect_to_server(s)
+
     async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002  # the library's signature
         if not self.is_connected:
             # It has nowhere to go, and uvloop, unlike asyncio, raises when a closed transport is written to.
-            self._pending = []
-            self._pending_data_size = 0
+            self._forget_pending()
         await super()._close(status, do_cbs)
+
+    # --- a message that cannot be read ends nothing ----------------------------------------------------------
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         listener = self.listeners.get(sid)
@@ -61,6 +128,22 @@ class Client(NatsClient):
         except Exception:
             # One message that cannot be handled must not end the reading of all others.
             log.exception("message not handled", subject=subject.decode(errors="replace"))
+
+    async def _process_headers(self, headers: Any) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (ValueError, IndexError):
+            self.unreadable += 1
+            return None
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        whole = (_read(subject), _read(reply))
+        if None in whole:
+            self.unreadable += 1
+        # An answer to half a subject would go to somebody else, so there is none to give.
+        return Msg(self, whole[0] or subject.decode(errors="replace"), whole[1] or "", data, headers, _sid=sid)
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         super()._remove_sub(sid, max_msgs)

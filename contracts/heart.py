@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from contracts import clock, codec, subjects
 from contracts.bus import Bus
 from contracts.modules import HEARTBEAT_S, Health
@@ -50,6 +52,6 @@ class LoopLag:
 async def beat(bus: Bus, report: Callable[[], Health], *, every: float = HEARTBEAT_S) -> None:
     """Publish this process's health until cancelled."""
     while True:
-        health = report()
+        health = msgspec.structs.replace(report(), dropped=bus.dropped)
         await bus.publish(subjects.health(health.instance), codec.encode(health, codec.JSON))
         await asyncio.sleep(every)

@@ -95,7 +95,8 @@ class Health(Struct, frozen=True, kw_only=True):
     """State of one process, every second. Counters count from the process's start.
 
     `in_flight`, `queue`, `limit` are jobs; `loop_lag_ns` the largest delay of the event loop
-    since the last report; `rss_bytes` resident memory. An Anchor adds in `routing` the instances
+    since the last report; `rss_bytes` resident memory; `dropped` messages lost at its own connection to
+    NATS, since they came faster than it took them or could not be sent or read. An Anchor adds in `routing` the instances
     that it does not use fully.
     """
 
@@ -115,6 +116,7 @@ class Health(Struct, frozen=True, kw_only=True):
     breakers: list[str] = field(default_factory=list)
     loop_lag_ns: int | None = None
     rss_bytes: int | None = None
+    dropped: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     routing: list[Routed] = field(default_factory=list)
     v: int = 1

@@ -200,7 +200,7 @@ class _Admitting:
 
     async def subscribe(self, subject: str, queue: str = "", cb: Any = None) -> Subscription:
         if not queue:
-            return await self._bus.nc.subscribe(subject, cb=cb)
+            return await self._bus.subscribe(subject, cb)
         subscription = await self._bus.listen(subject, self.endpoints[subject].admit, queue=queue)
         self.subscriptions.append(subscription)
         return subscription

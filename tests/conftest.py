@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import structlog
 
 # Here, so that scenarios and browser tests share one network: a second import would start a second one.
 from tests.kit.network import network, own_network
@@ -27,6 +28,9 @@ HOW_TO_RUN = "needs podman and podman-compose; run by `make containers`, or with
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # The default one draws every local variable, which takes seconds in the middle of a test that keeps time.
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.stdlib.add_log_level, plain])
     config.addinivalue_line("markers", f"containers: the network of compose.yaml, {HOW_TO_RUN}")
     # Registered as a plugin because hooks of a conftest file do not reach the bundles' tests.
     if os.environ.get("MMN_NO_SKIP") == "1":

@@ -39,8 +39,8 @@ class Eye:
                 self._timeline.mark(lane_of(name), "ready")
         publish = self._network.stack.changed
         self._network.stack.changed = lambda: self._changed(publish)
-        await bus.nc.subscribe(subjects.ANNOUNCEMENTS, cb=self._announced)
-        await bus.nc.subscribe(subjects.HEALTH, cb=self._beat)
+        await bus.subscribe(subjects.ANNOUNCEMENTS, self._announced)
+        await bus.subscribe(subjects.HEALTH, self._beat)
         await bus.settle()
 
     def _programs(self) -> list[str]:
