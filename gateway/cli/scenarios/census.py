@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,11 +37,6 @@ def memory_mib(pid: int) -> float | None:
     return None if found is None else found / _MIB
 
 
-def total_memory_mib(pids: Iterable[int]) -> float:
-    """Resident memory of all that live."""
-    return sum(memory_mib(pid) or 0.0 for pid in pids)
-
-
 def descriptors(pid: int) -> int | None:
     """How many files and sockets a process holds open; None for one that is gone."""
     try:
@@ -68,3 +62,13 @@ def processes_of(folder: Path) -> dict[int, str]:
         if needle in traces:
             found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
     return found
+
+
+def age_s(pid: int) -> float:
+    """Seconds since a process began; 0 for one that is gone."""
+    try:
+        began = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        up = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return 0.0
+    return up - began

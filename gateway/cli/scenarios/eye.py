@@ -27,6 +27,7 @@ class Eye:
         self._silent: set[str] = set()
         self.lanes = WorkerLanes()
         self.pids: dict[str, int] = {}
+        """Workers that run, by instance, as far as their runtimes told."""
         self.ready: dict[tuple[str, str], float] = {}
         """When a worker of this function on this node was last announced as ready."""
 
@@ -57,7 +58,8 @@ class Eye:
                 self._silent.add(lane_of(name))
                 node = name.removeprefix("runtime-")
                 if node != name:
-                    for lane in self.lanes.free(node):
+                    for instance, lane in self.lanes.free(node).items():
+                        self.pids.pop(instance, None)
                         self._timeline.mark(lane, "gone", "ended with its runtime")
 
     def lane(self, instance: str) -> str:

@@ -72,12 +72,12 @@ class WorkerLanes:
         taken = set(self._lanes.values())
         return next(lane for number in count(1) if (lane := f"{name} #{number}") not in taken)
 
-    def free(self, node: str) -> list[str]:
-        """Give up the lanes of a node's workers, whose runtime is gone. Returns them."""
+    def free(self, node: str) -> dict[str, str]:
+        """Give up the lanes of a node's workers, whose runtime is gone. Returns them by instance."""
         gone = {name: lane for name, lane in self._lanes.items() if node_of(name) == node}
         for name in gone:
             del self._lanes[name]
-        return list(gone.values())
+        return gone
 
     def known(self, instance: str) -> str | None:
         """The lane of a worker by its instance, None once it is gone."""

@@ -30,7 +30,7 @@ def test_the_workers_of_a_runtime_that_is_gone_give_their_lanes_up() -> None:
     lanes = WorkerLanes()
     lanes.of(news("n1_a", "started"))
     lanes.of(news("n2_b", "started"))
-    assert lanes.free("n1") == ["n1 nap #1"]
+    assert lanes.free("n1") == {"n1_a": "n1 nap #1"}
     assert lanes.known("n1_a") is None
     assert lanes.known("n2_b") == "n2 nap #1"
 

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gateway.cli.scenarios import census
+
+NOBODY = 2**22 + 1
+"""Over the largest pid there can be."""
+
+
+def test_this_process_holds_something_and_has_an_age() -> None:
+    assert (census.memory_mib(os.getpid()) or 0) > 1
+    assert (census.descriptors(os.getpid()) or 0) >= 3
+    assert census.age_s(os.getpid()) > 0
+
+
+def test_who_is_gone_holds_nothing() -> None:
+    assert census.memory_mib(NOBODY) is None
+    assert census.descriptors(NOBODY) is None
+    assert census.age_s(NOBODY) == 0.0
+
+
+def test_the_busy_share_is_that_of_the_time_between() -> None:
+    assert census.busy_share(census.Ticks(10, 100), census.Ticks(60, 200)) == 0.5
+    assert census.busy_share(census.Ticks(10, 100), census.Ticks(10, 100)) == 0.0
+
+
+def test_no_process_belongs_to_a_folder_that_nobody_names(tmp_path: Path) -> None:
+    assert census.processes_of(tmp_path / "net") == {}
