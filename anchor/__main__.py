@@ -33,6 +33,7 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
         settings.nats_url,
         bus.FileCredentials(settings.nats_creds),
         identity=settings.id,
+        ca=bus.read_ca(settings.nats_ca),
         inbox=subjects.manage_inbox(settings.id),
         name=f"anchor/{settings.id}",
     )

@@ -16,6 +16,7 @@ from contracts import settings
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One Anchor. Times are seconds.
 
+    `nats_ca`: the authority that vouches for the server at a `tls://` address; None: the system's.
     `ack_wait`: how long a crashed Anchor's jobs stay with it before another takes them.
     `grace`: how long a stopping Anchor waits for the calls it has under way.
     `breaker_open`: how long an instance that fails gets no job, the first time.
@@ -23,6 +24,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     nats_url: str
     nats_creds: Path
+    nats_ca: Path | None = None
     # No underscore: that is how an instance of a worker is told from everything else.
     id: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")] = "anchor1"
     log_level: str = "info"

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import nats.errors
 import nkeys
@@ -275,13 +276,45 @@ class Bus:
         self.closed.set()
 
 
+def read_ca(path: Path | None) -> str | None:
+    """The text of a file of certificate authorities, or None without one. Raises CannotConnect."""
+    try:
+        return path.read_text() if path else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotConnect(f"cannot read the certificate authority {path}: {error}") from error
+
+
+def tls_context(url: str, ca: str | None) -> ssl.SSLContext | None:
+    """What to check a `tls://` server by, TLS 1.3 and nothing older; None for a plain `nats://` one.
+
+    `ca` holds the authorities to believe, in PEM; None: the system's. Raises CannotConnect: an authority
+    beside a plain address is a mistake, and would leave the connection open to everybody.
+    """
+    schemes = {part.strip().partition("://")[0] for part in url.split(",")}
+    if schemes != {"tls"}:
+        if ca is not None or "tls" in schemes:
+            raise CannotConnect(f"{url} must begin with tls:// throughout, since a certificate is to be checked")
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        if ca is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(cadata=ca)
+    except ssl.SSLError as error:
+        raise CannotConnect(f"the certificate authority cannot be used: {error}") from error
+    return context
+
+
 async def connect(
-    url: str, credentials: Credentials, *, identity: str, inbox: str, name: str = "", tls: Any = None
+    url: str, credentials: Credentials, *, identity: str, inbox: str, name: str = "", ca: str | None = None
 ) -> Bus:
     """Connect once or raise CannotConnect; from then on reconnect for ever.
 
-    `inbox` is the identity's own inbox prefix: no other is permitted to it.
+    `inbox` is the identity's own inbox prefix: no other is permitted to it. `ca`: see `tls_context`.
     """
+    context = tls_context(url, ca)
     nc = Client()
     bus = Bus(identity, nc)
     problem: list[Exception] = []
@@ -314,7 +347,9 @@ async def connect(
             disconnected_cb=bus._disconnected,
             reconnected_cb=bus._reconnected,
             closed_cb=bus._closed,
-            tls=tls,
+            tls=context,
+            # Before a word in the clear: else whoever sits between could say that there is no TLS here.
+            tls_handshake_first=context is not None,
         )
     except (OSError, TimeoutError, nats.errors.Error, ValueError) as error:
         cause = problem[0] if problem else error

@@ -75,6 +75,16 @@ class Client(NatsClient):
 
     # --- errors end a connection, not the client -------------------------------------------------------------
 
+    async def _process_connect_init(self) -> None:
+        try:
+            await super()._process_connect_init()
+        except (OSError, TimeoutError):
+            # After a failed handshake nobody tells the library's stream that it has ended, and it would wait for ever.
+            transport, self._transport = self._transport, None
+            if transport is not None:
+                transport.close()
+            raise
+
     async def _process_err(self, err_msg: str) -> None:
         if self.is_connected and "permissions violation" not in err_msg.lower():
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg.strip(chr(39))}"))

@@ -141,6 +141,7 @@ async def run(settings: Settings, shipper: logs.LogShipper) -> None:
         settings.nats_url,
         bus.FileCredentials(settings.nats_creds),
         identity=settings.id,
+        ca=bus.read_ca(settings.nats_ca),
         inbox=subjects.manage_inbox(settings.id),
     )
     network, index = Network(connection), Index(settings.state_dir / "index.sqlite")

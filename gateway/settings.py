@@ -15,6 +15,7 @@ from contracts import settings
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one gateway runs. `id` must be the name in its NATS credentials.
 
+    `nats_ca` vouches for the server at a `tls://` address; None: the system's authorities do.
     `port` 0 takes any free one; `port_file` is then where to learn the URL, written once it
     listens. `state_dir` holds the index, which can be deleted at any time, and the key that
     signs access tokens unless `token_key_file` names one that several gateways share.
@@ -23,7 +24,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     nats_creds: Path
     state_dir: Path
-    nats_url: str = "nats://127.0.0.1:4222"
+    nats_url: str = "tls://127.0.0.1:4222"
+    nats_ca: Path | None = None
     id: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")] = "gateway1"
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080

@@ -54,6 +54,7 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
         settings.nats_url,
         bus.FileCredentials(settings.nats_creds),
         identity=settings.node,
+        ca=bus.read_ca(settings.nats_ca),
         inbox=subjects.manage_inbox(settings.node),
         name=f"runtime/{settings.node}",
     )

@@ -36,6 +36,7 @@ _BACKLOG_BYTES = 4 * MAX_FRAME_BYTES
 class Assignment(Struct, frozen=True, kw_only=True):
     """Who a worker is: decided by its runtime, and never by what it loads.
 
+    `nats_ca` is text in PEM, since a worker can open no file of its node.
     `code` is the folder of the unpacked bundle, `entry` what to call in it, `targets` what may be measured.
     """
 
@@ -52,6 +53,7 @@ class Assignment(Struct, frozen=True, kw_only=True):
     box: str
     nats_url: str
     targets: TargetPolicy = TargetPolicy()
+    nats_ca: str | None = None
     log_level: str = "info"
 
 

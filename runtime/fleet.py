@@ -15,7 +15,7 @@ import structlog
 from contracts import clock, codec, heart, subjects
 from contracts.access import tokens
 from contracts.access.provision import mint_worker
-from contracts.bus import Bus
+from contracts.bus import Bus, read_ca
 from contracts.functions import Deployment
 from contracts.logs import redact_text
 from contracts.modules import Announcement, WorkerEvent, new_instance
@@ -49,6 +49,7 @@ class Fleet:
         self._settings = settings
         self._signer = signer
         self._targets = settings.targets()
+        self._ca = read_ca(settings.nats_ca)
         self._bundles = Bundles(bus, settings.state_dir / "bundles")
         self._scratch = settings.state_dir / "scratch"
         # What a killed runtime's workers have left.
@@ -272,6 +273,7 @@ class Fleet:
             box=box.LEVEL,
             nats_url=self._settings.nats_url,
             targets=self._targets,
+            nats_ca=self._ca,
             log_level=self._settings.log_level,
         )
 

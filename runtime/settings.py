@@ -18,6 +18,7 @@ from runtime.targets import RESOLVERS, TargetPolicy, infrastructure, read_networ
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One node. Times are seconds.
 
+    `nats_ca`: the authority that vouches for the server at a `tls://` address; None: the system's.
     `nats_creds`: the runtime's own credentials in account MANAGE; `signing_key`: the file with the
     seed of the node's signing key, which makes its workers' tokens in account `measure_account`
     (a public key); `worker_lifetime_s`: how long such a token is valid; `drain_s`: how long a stopping
@@ -32,6 +33,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     signing_key: Path
     measure_account: str
     state_dir: Path
+    nats_ca: Path | None = None
     labels: dict[str, str] = field(default_factory=dict)
     worker_lifetime_s: Annotated[float, Meta(ge=2, le=86400)] = 3600.0
     drain_s: Annotated[float, Meta(ge=0, le=600)] = 10.0

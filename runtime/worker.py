@@ -128,7 +128,11 @@ class Worker:
             shipper = logs.configure(who.instance, level=who.log_level, pretty=False, stream=nowhere)
             structlog.contextvars.bind_contextvars(node=who.node)
             connection = await bus.connect(
-                who.nats_url, self._credentials, identity=who.instance, inbox=subjects.worker_inbox(who.instance)
+                who.nats_url,
+                self._credentials,
+                identity=who.instance,
+                inbox=subjects.worker_inbox(who.instance),
+                ca=who.nats_ca,
             )
             try:
                 async with asyncio.TaskGroup() as tasks:

@@ -15,7 +15,7 @@ from typing import Any
 from contracts import subjects
 from contracts.access import roles
 from contracts.access.provision import measure_exports
-from contracts.access.serverconf import ServerConfig
+from contracts.access.serverconf import ServerConfig, TlsFiles
 from contracts.errors import MmnError
 from contracts.streams import all_streams
 
@@ -140,6 +140,7 @@ def example() -> str:
         accounts={f"<public key of {name}>": f"<JWT of {name}>" for name in ("SYS", "MEASURE", "MANAGE")},
         resolver_dir="/var/lib/nats/jwt",
         store_dir="/var/lib/nats",
+        tls=TlsFiles(cert="/etc/nats/server.crt", key="/etc/nats/server.key"),
     ).text()
 
 

@@ -6,6 +6,7 @@ is there and adds what is missing, such as a new node's key. Layout:
     keys/*.nk                seeds of the operator, the accounts and the roles' signing keys
     creds/<identity>.creds   one file an identity: anchor, gateway, runtime-<node>, operator, provisioner
     nodes/<node>.nk          the node's own signing key: with it a runtime makes its workers' tokens
+    tls/                     the network's own certificate authority and the servers' certificates (`access.ca`)
     nats/server.conf         operator mode, two accounts and SYS, JetStream, full resolver
 """
 
@@ -60,6 +61,11 @@ class NetworkFiles:
     def nats_dir(self) -> Path:
         """Where the embedded server keeps its configuration and data."""
         return self.folder / "nats"
+
+    @property
+    def tls_dir(self) -> Path:
+        """Where the network's own certificate authority keeps what it made."""
+        return self.folder / "tls"
 
     def _key(self, name: str, prefix: int, folder: Path | None = None) -> nkeys.KeyPair:
         path = (folder or self._keys) / f"{name}.nk"
@@ -130,7 +136,15 @@ class NetworkFiles:
             ),
         }
 
-    def server_config(self, *, listen: str, ports_dir: Path, data_dir: Path, sync: serverconf.Sync = "2m") -> str:
+    def server_config(
+        self,
+        *,
+        listen: str,
+        ports_dir: Path,
+        data_dir: Path,
+        sync: serverconf.Sync = "2m",
+        tls: serverconf.TlsFiles | None = None,
+    ) -> str:
         """A server's configuration for this network, with the accounts and roles as they are now."""
         operator = self.nats_dir / "operator.jwt"
         if not operator.exists():
@@ -146,12 +160,16 @@ class NetworkFiles:
             resolver_dir=str(data_dir / "jwt"),
             store_dir=str(data_dir),
             sync=sync,
+            tls=tls,
         ).text()
 
-    def write_server_config(self, *, host: str, port: int, ports_dir: Path) -> Path:
+    def write_server_config(
+        self, *, host: str, port: int, ports_dir: Path, tls: serverconf.TlsFiles | None = None
+    ) -> Path:
         """Write the embedded server's configuration. Port -1 lets the server choose; it tells in `ports_dir`."""
         path = self.nats_dir / "server.conf"
-        write_secret(path, self.server_config(listen=f"{host}:{port}", ports_dir=ports_dir, data_dir=self.nats_dir))
+        text = self.server_config(listen=f"{host}:{port}", ports_dir=ports_dir, data_dir=self.nats_dir, tls=tls)
+        write_secret(path, text)
         return path
 
 

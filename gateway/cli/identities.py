@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from contracts.access import provision, roles
+from contracts.access.serverconf import TlsFiles
 
 GATEWAY_ID = "gateway1"
 PASSWORD_FILE = "password"  # noqa: S105  # a file's name
@@ -43,20 +44,28 @@ def password_file(files: provision.NetworkFiles) -> Path:
     return path
 
 
-def hand_out(files: provision.NetworkFiles, nodes: Sequence[str], folder: Path, *, server_config: str) -> list[str]:
+def hand_out(
+    files: provision.NetworkFiles, nodes: Sequence[str], folder: Path, *, server_config: str, tls: TlsFiles
+) -> list[str]:
     """Copy what each process needs to a folder of its own. Returns the folders' names.
 
-    nats/          server.conf
+    nats/          server.conf, server.crt, server.key
     streams/       nats.creds of the provisioner, for `mmn streams`
     anchor/        nats.creds
     gateway/       nats.creds, password: the first user's
     operator/      nats.creds, password: what people use
     node-<node>/   nats.creds, signing.key, measure-account: the public key of account MEASURE
+
+    Whoever connects to NATS also has ca.crt, which vouches for the server.
     """
     made = {name: path.read_text() for name, path in credentials(files, nodes).items()}
     password = password_file(files).read_text()
     given: dict[str, Mapping[str, str]] = {
-        "nats": {"server.conf": server_config},
+        "nats": {
+            "server.conf": server_config,
+            "server.crt": Path(tls.cert).read_text(),
+            "server.key": Path(tls.key).read_text(),
+        },
         "streams": {"nats.creds": made["provisioner"]},
         "anchor": {"nats.creds": made["anchor1"]},
         "gateway": {"nats.creds": made["gateway"], PASSWORD_FILE: password},
@@ -69,7 +78,9 @@ def hand_out(files: provision.NetworkFiles, nodes: Sequence[str], folder: Path, 
             "signing.key": files.node_key(node).read_text(),
             "measure-account": files.account_key("MEASURE"),
         }
-    for name, contents in given.items():
+    authority = (files.tls_dir / "ca.crt").read_text()
+    for name, own in given.items():
+        contents = own if name == "nats" else {**own, "ca.crt": authority}
         # The folder may be a volume that was made by somebody else: its mode is left as it is.
         (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         for file, text in contents.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from contracts import bus, streams, subjects
 from contracts.access import provision
 from contracts.errors import Unavailable
 from gateway.cli import identities, processes
-from gateway.cli.embedded import EmbeddedServer
+from gateway.cli.embedded import EmbeddedServer, certificate
 from gateway.cli.exits import Exit, Stop, sole
 from gateway.cli.stack import Program, Stack, tail_of
 
@@ -85,6 +85,11 @@ class LocalNetwork:
     @property
     def stack_file(self) -> Path:
         return self.wish.folder / STACK_FILE
+
+    @property
+    def nats_ca(self) -> Path | None:
+        """What vouches for the NATS server; None for one that was named by a plain address."""
+        return self.files.tls_dir / "ca.crt" if self.nats_url.startswith("tls://") else None
 
     def credentials(self) -> dict[str, Path]:
         """Make or find every identity this network needs; returns the files by their short names."""
@@ -153,7 +158,11 @@ class LocalNetwork:
             inbox = subjects.INBOX_DEFAULT
         try:
             connection = await bus.connect(
-                self.nats_url, bus.FileCredentials(credentials), identity=identity, inbox=inbox
+                self.nats_url,
+                bus.FileCredentials(credentials),
+                identity=identity,
+                inbox=inbox,
+                ca=bus.read_ca(self.nats_ca),
             )
         except Unavailable as error:
             raise Stop(Exit.UNAVAILABLE, "NATS cannot be used", str(error)) from error
@@ -196,7 +205,7 @@ class LocalNetwork:
             "v": 1,
             "version": version("mmn"),
             "gateway": {"url": self.url},
-            "nats": {"url": self.nats_url},
+            "nats": {"url": self.nats_url, "ca": str(self.nats_ca) if self.nats_ca else None},
             "credentials": {name: str(path) for name, path in self.credentials().items()},
             "admin": {"user": processes.ADMIN, "password_file": str(self.password_file)},
             "nodes": self.nodes,
@@ -210,13 +219,14 @@ class LocalNetwork:
         }
 
 
-def server_configuration(wish: Wish, *, host: str, port: int) -> str:
+def server_configuration(wish: Wish, *, host: str, port: int, names: Sequence[str] = ()) -> str:
     """The configuration of a server that knows this network's keys; makes those that are missing. Raises Stop."""
     with alone(wish.folder):
         files = provision.NetworkFiles(wish.folder)
         for node in wish.node_names():
             files.node_key(node)
-        return files.write_server_config(host=host, port=port, ports_dir=files.nats_dir).read_text()
+        tls = certificate(files, names)
+        return files.write_server_config(host=host, port=port, ports_dir=files.nats_dir, tls=tls).read_text()
 
 
 @contextmanager

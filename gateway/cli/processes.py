@@ -64,14 +64,19 @@ class Launch:
         return self.network.program(
             name,
             command=lambda: [sys.executable, "-P", "-m", module],
-            environment=lambda: {**self.network.wish.settings, **environment()},
+            environment=lambda: {**self._server(), **self.network.wish.settings, **environment()},
             grace=15.0,
         )
+
+    def _server(self) -> dict[str, str]:
+        """Where NATS is, and what vouches for it."""
+        network = self.network
+        found = {"MMN_NATS_URL": network.nats_url}
+        return found | ({"MMN_NATS_CA": str(network.nats_ca)} if network.nats_ca else {})
 
     def _anchor(self, anchor: str) -> dict[str, str]:
         return {
             "MMN_ANCHOR_ID": anchor,
-            "MMN_ANCHOR_NATS_URL": self.network.nats_url,
             "MMN_ANCHOR_NATS_CREDS": str(self.credentials[anchor]),
         }
 
@@ -81,7 +86,6 @@ class Launch:
         port = urlsplit(network.url).port if network.url else network.wish.port
         return {
             "MMN_GATEWAY_ID": identities.GATEWAY_ID,
-            "MMN_GATEWAY_NATS_URL": network.nats_url,
             "MMN_GATEWAY_NATS_CREDS": str(self.credentials["gateway"]),
             "MMN_GATEWAY_STATE_DIR": str(self.port_file.parent),
             "MMN_GATEWAY_HOST": HOST,
@@ -97,7 +101,6 @@ class Launch:
             "MMN_RUNTIME_NODE": node,
             "MMN_RUNTIME_ALLOW_TARGETS": msgspec.json.encode([*LOCAL_TARGETS, *network.wish.allow]).decode(),
             "MMN_RUNTIME_LABELS": msgspec.json.encode(network.wish.node_labels(node)).decode(),
-            "MMN_RUNTIME_NATS_URL": network.nats_url,
             "MMN_RUNTIME_NATS_CREDS": str(self.credentials[f"runtime-{node}"]),
             "MMN_RUNTIME_SIGNING_KEY": str(network.files.node_key(node)),
             "MMN_RUNTIME_MEASURE_ACCOUNT": network.files.account_key("MEASURE"),

@@ -12,13 +12,14 @@ from nats.js.errors import ServiceUnavailableError
 
 from contracts import bus, clock, subjects
 from contracts.access import provision as access
-from contracts.access.serverconf import Sync
+from contracts.access.serverconf import Sync, TlsFiles
 from contracts.errors import InvalidField, Unavailable
 from contracts.functions import check_node
 from gateway.cli import identities, render, runner
+from gateway.cli.embedded import certificate
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.local import alone
-from gateway.cli.up import Dir, state_folder
+from gateway.cli.up import Dir, Names, reached_by, state_folder
 
 _RETRY_S = 0.5
 # JetStream answers a little later than the server itself, and in a cluster once it has a leader.
@@ -37,6 +38,15 @@ def provision(
     sync_always: Annotated[
         bool, typer.Option("--sync-always", help="The server writes each message to disk at once: slower, but lasts.")
     ] = False,
+    name: Names = None,
+    nats_files: Annotated[
+        Path | None,
+        typer.Option(
+            "--nats-files",
+            help="Where the server finds its certificate on its own host. Default: folder nats of --hand-out.",
+            show_default=False,
+        ),
+    ] = None,
     hand_out: Annotated[
         Path | None,
         typer.Option("--hand-out", help="Copy here, to a folder each, what each process may know.", show_default=False),
@@ -46,11 +56,12 @@ def provision(
 
     What is there already is kept; the same command with more nodes adds those.
     --dir then holds the operator's key: no service needs it. Each service needs its own folder of --hand-out:
-    nats, streams, anchor, gateway, operator (for people), node-n1 and so on.
+    nats, streams, anchor, gateway, operator (for people), node-n1 and so on. The server speaks TLS 1.3; its
+    certificate is renewed by the same command, and is good for --host, --name and this machine.
 
     Examples:
         mmn provision --dir net --nodes fra1,ber1
-        mmn provision --dir net --nodes fra1 --host 0.0.0.0 --data /var/lib/nats --hand-out out
+        mmn provision --dir net --nodes fra1 --host 0.0.0.0 --name nats.example.net --hand-out out
     """
     wanted, state = node_ids(nodes), state_folder(folder)
     place = data.expanduser() if data else None
@@ -58,15 +69,21 @@ def provision(
     with alone(state):
         files = access.NetworkFiles(state)
         made = identities.credentials(files, wanted)
+        tls = certificate(files, [*reached_by(host), *(name or [])])
+        given = nats_files or (hand_out.expanduser().absolute() / "nats" if hand_out else None)
         text = files.server_config(
-            listen=f"{host}:{port}", ports_dir=place or files.nats_dir, data_dir=place or files.nats_dir, sync=sync
+            listen=f"{host}:{port}",
+            ports_dir=place or files.nats_dir,
+            data_dir=place or files.nats_dir,
+            sync=sync,
+            tls=tls if given is None else TlsFiles(cert=str(given / "server.crt"), key=str(given / "server.key")),
         )
         access.write_secret(files.nats_dir / "server.conf", text)
         render.note(f"credentials in {state / 'creds'}: {', '.join(made)}")
         render.note(f"configuration of the NATS server: {files.nats_dir / 'server.conf'}")
         if hand_out is not None:
             try:
-                names = identities.hand_out(files, wanted, hand_out.expanduser(), server_config=text)
+                names = identities.hand_out(files, wanted, hand_out.expanduser(), server_config=text, tls=tls)
             except OSError as error:
                 raise Stop(
                     Exit.BAD_INPUT, "nothing can be handed out", f"{error.filename}: {error.strerror}"
@@ -83,11 +100,15 @@ def node_ids(text: str) -> list[str]:
 
 
 def streams(
-    nats_url: Annotated[str, typer.Option("--nats-url", help="The NATS server.")] = "nats://127.0.0.1:4222",
+    nats_url: Annotated[str, typer.Option("--nats-url", help="The NATS server.")] = "tls://127.0.0.1:4222",
     folder: Dir = None,
     creds: Annotated[
         Path | None,
         typer.Option("--creds", help="The provisioner's credentials. Default: those in --dir.", show_default=False),
+    ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option("--ca", help="What vouches for the server. Default: ca.crt in --dir/tls.", show_default=False),
     ] = None,
     replicas: Annotated[
         int, typer.Option("--replicas", min=1, max=5, help="Copies of each message; 3 in a cluster.")
@@ -98,18 +119,21 @@ def streams(
 
     Examples:
         mmn streams --dir net
-        mmn streams --nats-url nats://nats.example.net:4222 --creds out/streams/nats.creds --replicas 3
+        mmn streams --nats-url tls://nats.example.net --creds out/streams/nats.creds --ca out/streams/ca.crt
     """
     file = creds or state_folder(folder) / "creds" / f"{access.PROVISIONER_ID}.creds"
-    made = runner.run(_streams(nats_url, bus.FileCredentials(file), replicas, within=within))
+    authority = ca or (state_folder(folder) / "tls" / "ca.crt" if nats_url.startswith("tls://") else None)
+    made = runner.run(_streams(nats_url, bus.FileCredentials(file), bus.read_ca(authority), replicas, within=within))
     render.note(f"made {', '.join(made)}" if made else "every stream and bucket was there; all are up to date")
 
 
-async def _streams(url: str, credentials: bus.Credentials, replicas: int, *, within: float) -> list[str]:
+async def _streams(
+    url: str, credentials: bus.Credentials, ca: str | None, replicas: int, *, within: float
+) -> list[str]:
     until = clock.monotonic_ns() + int(within * 1e9)
     while True:
         try:
-            return await _provisioned(url, credentials, replicas)
+            return await _provisioned(url, credentials, ca, replicas)
         except _NOT_YET as error:
             if clock.monotonic_ns() > until:
                 raise Stop(
@@ -120,9 +144,9 @@ async def _streams(url: str, credentials: bus.Credentials, replicas: int, *, wit
         await asyncio.sleep(_RETRY_S)
 
 
-async def _provisioned(url: str, credentials: bus.Credentials, replicas: int) -> list[str]:
+async def _provisioned(url: str, credentials: bus.Credentials, ca: str | None, replicas: int) -> list[str]:
     identity = access.PROVISIONER_ID
-    connection = await bus.connect(url, credentials, identity=identity, inbox=subjects.manage_inbox(identity))
+    connection = await bus.connect(url, credentials, identity=identity, inbox=subjects.manage_inbox(identity), ca=ca)
     try:
         return await access.provision_streams(connection, replicas=replicas)
     finally:

@@ -25,6 +25,15 @@ Dir = Annotated[
 ]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The gateway's port; 0 takes any free one.")]
 Nodes = Annotated[int, typer.Option("--nodes", min=0, max=64, help="How many nodes: n1, n2 ...")]
+Names = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--name",
+        metavar="HOST",
+        help="A name or address by which clients reach the server, for its certificate.",
+        show_default=False,
+    ),
+]
 Labels = Annotated[
     list[str] | None,
     typer.Option("--label", metavar="K=V", help="A label for every node, besides site=local1 ...", show_default=False),
@@ -103,7 +112,9 @@ def greet(network: LocalNetwork, say: Callable[[str], None]) -> None:
     nodes = ", ".join(wish.node_names()) or "none"
     say(f"the network is ready: {network.url} (nodes: {nodes})")
     say(f"user admin, password in {network.password_file}")
-    say(f"NATS: {network.nats_url}, credentials in {wish.folder / 'creds'}")
+    say(
+        f"NATS: {network.nats_url}, credentials in {wish.folder / 'creds'}, its certificate authority {network.nats_ca}"
+    )
     if wish.folder != settings.load().state:
         say(f"to use it from another terminal: export MMN_STATE={wish.folder}")
     say("stop it by Ctrl-C")
@@ -114,16 +125,23 @@ def server_config(
     nodes: Nodes = 1,
     host: Annotated[str, typer.Option("--host", help="The address the server listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=-1, max=65535, help="The port it listens on.")] = 4222,
+    name: Names = None,
 ) -> None:
     """Print the configuration of a NATS server for a network's keys.
 
-    Start a server with it, then `mmn up --nats-url nats://HOST:PORT` with the same folder and no more nodes.
+    Start a server with it, then `mmn up --nats-url tls://HOST:PORT` with the same folder and no more nodes.
 
     Examples:
         mmn server-config --dir net > server.conf && nats-server -c server.conf
     """
     wish = Wish(folder=state_folder(folder), nodes=nodes)
-    print(server_configuration(wish, host=host, port=port), end="")
+    names = [*reached_by(host), *(name or [])]
+    print(server_configuration(wish, host=host, port=port, names=names), end="")
+
+
+def reached_by(host: str) -> list[str]:
+    """The address to put into the server's certificate: none for one that stands for all of this machine's."""
+    return [] if host in {"0.0.0.0", "::"} else [host]
 
 
 def state_folder(folder: Path | None) -> Path:

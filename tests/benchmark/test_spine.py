@@ -292,6 +292,7 @@ def test_fork_to_registered_and_memory_of_workers(spine: RunningNetwork, report:
             bus.FileCredentials(creds),
             identity="bench",
             inbox=subjects.manage_inbox("bench"),
+            ca=bus.read_ca(Path(spine.stack()["nats"]["ca"])),
         )
         found: list[Announcement] = []
         try:

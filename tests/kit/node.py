@@ -46,6 +46,7 @@ class Node:
         return {
             "PATH": os.environ.get("PATH", ""),
             "MMN_NATS_URL": self.server.url,
+            **({"MMN_NATS_CA": str(self.server.ca)} if self.server.ca else {}),
             "MMN_RUNTIME_NATS_CREDS": str(files.credentials(roles.RUNTIME, self.node, file=f"runtime-{self.node}")),
             "MMN_RUNTIME_NODE": self.node,
             "MMN_RUNTIME_LABELS": '{"site":"lab"}',

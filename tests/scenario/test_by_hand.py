@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import ssl
 import stat
 import subprocess
 from pathlib import Path
@@ -189,7 +190,8 @@ def test_the_feed_is_watched_as_lines_of_json(network: RunningNetwork, tmp_path:
 async def test_a_job_by_nats_alone(network: RunningNetwork) -> None:
     """As `nats req` does it: JSON, no headers, the operator's credentials."""
     told = network.stack()
-    nc = await nats.connect(told["nats"]["url"], user_credentials=told["credentials"]["operator"])
+    tls = ssl.create_default_context(cafile=told["nats"]["ca"])
+    nc = await nats.connect(told["nats"]["url"], user_credentials=told["credentials"]["operator"], tls=tls)
     try:
         results = await nc.subscribe(subjects.RESULTS)
         await nc.flush()

@@ -26,7 +26,16 @@ def run(nats: str, network: RunningNetwork, *arguments: str) -> str:
     """Run it as the operator does: server and `operator.creds` from stack.json, nothing else."""
     told = network.stack()
     done = subprocess.run(
-        [nats, "--server", told["nats"]["url"], "--creds", told["credentials"]["operator"], *arguments],
+        [
+            nats,
+            "--server",
+            told["nats"]["url"],
+            "--tlsca",
+            told["nats"]["ca"],
+            "--creds",
+            told["credentials"]["operator"],
+            *arguments,
+        ],
         capture_output=True,
         text=True,
         timeout=30,

@@ -50,7 +50,13 @@ class Links:
         identity = f"scenario-{role.name}"
         inbox = subjects.INBOX_DEFAULT if role is roles.OPERATOR else subjects.manage_inbox(identity)
         credentials = bus.FileCredentials(self.network.files.credentials(role, identity))
-        made = await bus.connect(self.network.nats_url, credentials, identity=identity, inbox=inbox)
+        made = await bus.connect(
+            self.network.nats_url,
+            credentials,
+            identity=identity,
+            inbox=inbox,
+            ca=bus.read_ca(self.network.nats_ca),
+        )
         self._open.append(made)
         return made
 

@@ -57,7 +57,7 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
         server = subprocess.Popen([BINARY, "-c", out / "nats" / "server.conf"], stderr=log)
     try:
         told = eventually_sync(lambda: [json.loads(path.read_text()) for path in data.glob("*.ports")], within=15)
-        yield out, told[0]["nats"][0]
+        yield out, f"tls://127.0.0.1:{told[0]['nats'][0].rpartition(':')[2]}"
     finally:
         server.terminate()
         server.wait(10)
@@ -65,17 +65,22 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 async def test_each_process_gets_along_with_what_it_was_handed_out(served: tuple[Path, str]) -> None:
     out, url = served
+    ca = bus.read_ca(out / "streams" / "ca.crt")
     arguments = ["streams", "--nats-url", url, "--creds", str(out / "streams" / "nats.creds")]
+    arguments += ["--ca", str(out / "streams" / "ca.crt")]
     assert await asyncio.to_thread(execute, arguments) == Exit.OK
     for folder, identity in (("anchor", "anchor1"), ("gateway", "gateway1"), ("node-fra1", "fra1")):
         credentials = bus.FileCredentials(out / folder / "nats.creds")
-        connection = await bus.connect(url, credentials, identity=identity, inbox=subjects.manage_inbox(identity))
+        connection = await bus.connect(
+            url, credentials, identity=identity, inbox=subjects.manage_inbox(identity), ca=ca
+        )
         await connection.drain()
     again = await bus.connect(
         url,
         bus.FileCredentials(out / "streams" / "nats.creds"),
         identity=PROVISIONER_ID,
         inbox=subjects.manage_inbox(PROVISIONER_ID),
+        ca=ca,
     )
     assert await provision_streams(again) == [], "everything is there already"
     await again.drain()

@@ -20,13 +20,13 @@ def provision(folder: Path, nodes: str = "n1,n2", *options: str) -> Path:
 def test_each_process_is_handed_out_what_it_needs_and_no_more(tmp_path: Path) -> None:
     out = provision(tmp_path)
     given = {folder.name: {file.name for file in folder.iterdir()} for folder in out.iterdir()}
-    node = {"nats.creds", "signing.key", "measure-account"}
+    node = {"ca.crt", "nats.creds", "signing.key", "measure-account"}
     assert given == {
-        "nats": {"server.conf"},
-        "streams": {"nats.creds"},
-        "anchor": {"nats.creds"},
-        "gateway": {"nats.creds", "password"},
-        "operator": {"nats.creds", "password"},
+        "nats": {"server.conf", "server.crt", "server.key"},
+        "streams": {"ca.crt", "nats.creds"},
+        "anchor": {"ca.crt", "nats.creds"},
+        "gateway": {"ca.crt", "nats.creds", "password"},
+        "operator": {"ca.crt", "nats.creds", "password"},
         "node-n1": node,
         "node-n2": node,
     }
@@ -62,11 +62,14 @@ def test_a_folder_that_was_made_by_somebody_else_keeps_its_mode(tmp_path: Path) 
 
 
 def test_the_server_keeps_its_streams_where_it_is_told(tmp_path: Path) -> None:
-    text = (provision(tmp_path, "n1", "--data", "/srv/nats", "--host", "0.0.0.0") / "nats" / "server.conf").read_text()
+    there = ("--data", "/srv/nats", "--host", "0.0.0.0", "--nats-files", "/etc/mmn")
+    text = (provision(tmp_path, "n1", *there) / "nats" / "server.conf").read_text()
     assert 'store_dir: "/srv/nats"' in text
     assert 'dir: "/srv/nats/jwt"' in text
     assert 'listen: "0.0.0.0:4222"' in text
     assert 'sync_interval: "2m"' in text
+    assert 'cert_file: "/etc/mmn/server.crt"' in text
+    assert 'min_version: "1.3"' in text
     assert str(tmp_path) not in text
 
 
