@@ -9,6 +9,7 @@ from importlib.metadata import version
 import structlog
 
 from anchor.breakers import Breaker
+from anchor.cancellation import Cancel
 from anchor.checks import Checks
 from anchor.discovery import Discovery
 from anchor.dispatcher import Dispatcher
@@ -89,6 +90,7 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
                 settings.id,
                 version("mmn"),
                 Submit(connection, registry, dispatcher, ledger),
+                Cancel(connection, ledger),
                 limit=settings.submit_limit,
             )
             log.info("anchor is ready", anchor=settings.id, functions=registry.functions())

@@ -11,14 +11,19 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+import nats.errors
+import structlog
 from nats.aio.msg import Msg
 
 from anchor.registry import Instance
 from contracts import codec, service, subjects
 from contracts.bus import Bus
 from contracts.errors import MmnError, Refused, Unavailable
-from contracts.jobs import HEADER_QUEUE_NS, HEADER_RUN_NS, Call, CallReply
+from contracts.jobs import HEADER_QUEUE_NS, HEADER_RUN_NS, Call, CallReply, Cancelled
 from contracts.replies import Expected, Replies
+
+log = structlog.get_logger(__name__)
+STOP_WITHIN_S = 2.0
 
 
 class NotListening(MmnError):
@@ -64,6 +69,18 @@ def _header_ns(headers: Mapping[str, str], name: str) -> int:
 
 class _Look(Exception):
     """The answer takes long: see whether the result is stored already."""
+
+
+async def stop_call(bus: Bus, function: str, instance: str, job: str) -> None:
+    """Tell a worker to end a job that was cancelled. Whether it hears of it is not certain; the call tells."""
+    try:
+        await bus.request(
+            subjects.call_cancel(function, instance),
+            codec.encode(Cancelled(job=job), codec.JSON),
+            within=STOP_WITHIN_S,
+        )
+    except (nats.errors.Error, TimeoutError) as error:
+        log.info("worker not told of a cancellation", job=job, instance=instance, reason=type(error).__name__)
 
 
 class Caller:

@@ -12,19 +12,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import structlog
+from nats.aio.msg import Msg
 
 from anchor import outcomes
 from anchor.budget import Budget
-from anchor.calls import Caller, Served
+from anchor.calls import Caller, Served, stop_call
+from anchor.held import Held
 from anchor.lanes import Lane
 from anchor.ledger import Ledger
 from anchor.registry import Instance, Registry
 from anchor.slots import Slots
-from contracts import clock, codec
+from contracts import clock, codec, subjects
 from contracts.bus import Bus
 from contracts.errors import MmnError, Unavailable
 from contracts.failure import Code, Failure, failed
-from contracts.jobs import Call, Job
+from contracts.jobs import Call, Cancelled, Job
 from contracts.pull import Delivery
 from contracts.subjects import ANY_PLACE
 
@@ -32,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 _NS = 1_000_000_000
 _REPLY_GRACE_S = 2.0
+_CANCELLED_KEPT = 10_000
 _ACK = b"+ACK"
 _IN_PROGRESS = b"+WPI"
 _TERM = b"+TERM"
@@ -50,7 +53,8 @@ class Dispatcher:
         self._ack_wait = ack_wait
         self._caller = Caller(bus, ledger.has_result)
         self._lanes: dict[tuple[str, str, str], Lane] = {}
-        self._held: dict[str, Delivery] = {}
+        self._held: dict[str, Held] = {}
+        self._cancelled: dict[str, None] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._idle = asyncio.Event()
         self._stopping = False
@@ -79,6 +83,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Dispatch until cancelled."""
         await self._caller.open()
+        await self._bus.nc.subscribe(subjects.CANCELLED, cb=self._told_of_cancel)
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             for lane in self._lanes.values():
@@ -109,6 +114,22 @@ class Dispatcher:
         lane = self.lane(key)
         lane.hint(stored - lane.held)
 
+    async def _told_of_cancel(self, msg: Msg) -> None:
+        try:
+            job = codec.decode(msg.data, Cancelled, codec.content_type(msg.headers)).job
+        except MmnError as error:
+            log.warning("unsound cancellation", error=str(error))
+            return
+        # Also for one that this Anchor is about to receive.
+        self._cancelled[job] = None
+        if len(self._cancelled) > _CANCELLED_KEPT:
+            del self._cancelled[next(iter(self._cancelled))]
+        held = self._held.get(job)
+        if held is not None and not held.cancelled and self._tasks is not None:
+            worker = held.cancel()
+            if worker is not None:
+                self._tasks.create_task(stop_call(self._bus, worker.function, worker.id, job))
+
     async def stop(self, *, grace: float) -> None:
         """Finish what is in hand for `grace` seconds; give the rest back to the queue at once."""
         self._stopping = True
@@ -119,8 +140,8 @@ class Dispatcher:
                     await self._idle.wait()
             except TimeoutError:
                 log.warning("jobs given back to the queue", jobs=len(self._held))
-        for delivery in list(self._held.values()):
-            await self._answer(delivery, _NAK)
+        for held in list(self._held.values()):
+            await self._answer(held.delivery, _NAK)
 
     async def _take(self, delivery: Delivery, permit: Instance) -> None:
         assert self._tasks is not None
@@ -142,22 +163,26 @@ class Dispatcher:
             return
         if job.id in self._held:
             # The stream took this Anchor for dead and delivered again; the job is in hand already.
-            self._held[job.id] = delivery
+            self._held[job.id].delivery = delivery
             slot.free()
             return
+        if job.id in self._cancelled:
+            slot.free()
+            await self._answer(delivery, _ACK)
+            return
         lane = self.lane_of(job)
-        self._held[job.id] = delivery
+        held = self._held[job.id] = Held(delivery)
         lane.held += 1
         try:
-            await self._execute(job, delivery, slot)
-            await self._answer(self._held[job.id], _ACK)
+            await held.unless_cancelled(self._execute(job, held, slot))
+            await self._answer(held.delivery, _ACK)
         except Unavailable as error:
             log.warning("job goes back to the queue", job=job.id, reason=str(error))
-            await self._answer(self._held[job.id], _NAK_LATER)
+            await self._answer(held.delivery, _NAK_LATER)
         except Exception:
             log.exception("dispatch failed", job=job.id)
             self.faults += 1
-            await self._answer(self._held[job.id], _NAK_LATER)
+            await self._answer(held.delivery, _NAK_LATER)
         finally:
             slot.free()
             del self._held[job.id]
@@ -165,11 +190,14 @@ class Dispatcher:
             if not self._held:
                 self._idle.set()
 
-    async def _execute(self, job: Job, delivery: Delivery, slot: _Slot) -> None:
-        """Try until the job has a result. Raises Unavailable when nobody can tell or store one now."""
+    async def _execute(self, job: Job, held: Held, slot: _Slot) -> None:
+        """Try until the job has a result. Raises Unavailable when nobody can tell or store one now.
+
+        It is ended from outside when the job was cancelled: then it has its result.
+        """
         tried = _Tried()
-        look = delivery.delivered > 1 or job.request.key is not None
-        while True:
+        look = held.delivery.delivered > 1 or job.request.key is not None
+        while not held.cancelled:
             if look and await self._ledger.has_result(job.id):
                 await self._ledger.event(job, "finished", reason="result was stored before")
                 return
@@ -188,9 +216,13 @@ class Dispatcher:
             tried.count += 1
             await self._ledger.event(job, "dispatched", instance=instance.id, attempt=tried.count)
             began_ns = clock.monotonic_ns()
+            held.calling = instance
             try:
                 served = await self._call(job, instance, tried.count, left)
             except MmnError as error:
+                held.calling = None
+                if await self._is_over(held, job, error):
+                    return
                 if outcomes.is_fault(error):
                     self._registry.faulted(instance, began_ns=began_ns, now_ns=clock.monotonic_ns())
                 decision = outcomes.after(error, attempt=tried.count, other_nodes=self._others(job, instance, tried))
@@ -204,7 +236,8 @@ class Dispatcher:
                 # A worker may store the result and be gone before it answers.
                 look = True
                 continue
-            await self._finished(job, instance, served, tried.count, began_ns)
+            self._succeeded(instance, served, began_ns)
+            await self._finished(job, held, instance, served, tried.count)
             return
 
     async def _afford(self, decision: outcomes.Decision, job: Job) -> outcomes.Decision:
@@ -219,6 +252,10 @@ class Dispatcher:
             return decision
         return decision if self._retries.take(now) else outcomes.unaffordable(decision)
 
+    async def _is_over(self, held: Held, job: Job, error: MmnError) -> bool:
+        """Whether a call failed because its job was cancelled: a worker's word for it needs a result as its proof."""
+        return held.cancelled or (outcomes.is_cancelled(error) and await self._ledger.has_result(job.id))
+
     def _others(self, job: Job, instance: Instance, tried: _Tried) -> bool:
         """Whether a node that has not tried this job yet could."""
         nodes = {instance.node, *(other.node for other in tried.failed)}
@@ -226,7 +263,7 @@ class Dispatcher:
             other.node not in nodes for other in self._registry.instances(job.request.function)
         )
 
-    async def _finished(self, job: Job, instance: Instance, served: Served, attempt: int, began_ns: int) -> None:
+    def _succeeded(self, instance: Instance, served: Served, began_ns: int) -> None:
         now = clock.monotonic_ns()
         self._registry.succeeded(
             instance, queue_ns=served.queue_ns, run_ns=served.run_ns, began_ns=began_ns, now_ns=now
@@ -234,7 +271,12 @@ class Dispatcher:
         self._retries.succeeded(now)
         self._moves.succeeded(now)
         self.done += 1
-        reason = served.reply.failure or ""
+
+    async def _finished(self, job: Job, held: Held, instance: Instance, served: Served, attempt: int) -> None:
+        if held.cancelled:
+            return
+        stored = served.reply.sequence is not None
+        reason = served.reply.failure or ("" if stored else "result was stored before")
         await self._ledger.event(job, "finished", reason=reason, instance=instance.id, attempt=attempt)
 
     async def _go_on(
@@ -282,8 +324,8 @@ class Dispatcher:
         """Tell the stream, well within `ack_wait`, that the jobs in hand are being worked on."""
         while True:
             await asyncio.sleep(self._ack_wait / 3)
-            for delivery in list(self._held.values()):
-                await self._answer(delivery, _IN_PROGRESS)
+            for held in list(self._held.values()):
+                await self._answer(held.delivery, _IN_PROGRESS)
 
     async def _answer(self, delivery: Delivery, what: bytes) -> None:
         await self._bus.publish(delivery.msg.reply, what)

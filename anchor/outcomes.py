@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from anchor.calls import NotListening, ReplyLost, WorkerLost
 from contracts.errors import MmnError, Refused
 from contracts.failure import Code, Failure, failed
+from contracts.jobs import CANCELLED_CODE
 
 MAX_ATTEMPTS = 3
 PRESSURE_S = 0.05
@@ -65,6 +66,11 @@ def is_fault(error: MmnError) -> bool:
         return False
     # The job's parameters, its time, the node's abilities, pressure and the storage are not the worker's doing.
     return not (isinstance(error, Refused) and error.code in {400, 408, 413, 415, 424, 429, 503})
+
+
+def is_cancelled(error: MmnError) -> bool:
+    """Whether a worker says that it ended the job because it was cancelled. Only the job's result proves it."""
+    return isinstance(error, Refused) and error.code == CANCELLED_CODE
 
 
 def unaffordable(decision: Retry) -> Close:

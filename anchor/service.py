@@ -1,4 +1,4 @@
-"""The Anchor's own micro service: `mmn.jobs.submit`.
+"""The Anchor's own micro service: `mmn.jobs.submit`, and beside it `mmn.jobs.cancel`.
 
 The receipt is sent only after the job is in its stream, so an accepted job survives the kill
 of any process.
@@ -11,6 +11,7 @@ from functools import lru_cache
 import msgspec
 
 from anchor.admission import Schemas, admit
+from anchor.cancellation import Cancel
 from anchor.dispatcher import Dispatcher
 from anchor.lanes import LINGER_S, Lane
 from anchor.ledger import Ledger
@@ -18,14 +19,13 @@ from anchor.registry import Registry
 from contracts import clock, codec, streams, subjects
 from contracts.bus import Bus
 from contracts.errors import InvalidField, Refused, Unavailable
-from contracts.jobs import HEADER_CLIENT, MAX_JOB_BYTES, Job, JobReceipt, JobRequest, job_id_of
+from contracts.jobs import HEADER_CLIENT, MAX_CLIENT, MAX_JOB_BYTES, Job, JobReceipt, JobRequest, job_id_of
 from contracts.logs import redact_text
 from contracts.service import Answer, Ask, Service, answer
 from contracts.storage import NotStored, store
 from contracts.subjects import ANY_PLACE
 
 NAME = "anchor"
-_MAX_CLIENT = 128
 _CLOSER_LOOK_BYTES = 64 * 1024
 
 
@@ -42,17 +42,17 @@ class Submit:
     async def __call__(self, ask: Ask) -> Answer:
         """Raises Refused: 400, 404, 409, 413, 415, 429, 503."""
         request = ask.decode(JobRequest)
-        client = _client(ask.headers.get(HEADER_CLIENT, "")[:_MAX_CLIENT])
+        client = _client(ask.headers.get(HEADER_CLIENT, "")[:MAX_CLIENT])
         if request.key is None:
             job = admit(request, self._registry, self._schemas, client=client)
             # The lane's request for it goes out together with the job, and so it need not wait for this answer.
             lane, began_ns = self._dispatcher.admitted(job), clock.monotonic_ns()
             receipt = self._receipt(job, lane)
-            await self._store(job)
+            sequence = await self._store(job)
             if clock.monotonic_ns() - began_ns > LINGER_S / 2 * 1e9:
                 # Too late for that request, perhaps.
                 lane.hint(1)
-            await self._ledger.event(job, "accepted")
+            await self._ledger.event(job, "accepted", sequence=sequence)
             return answer(receipt, ask.media())
         first = await self._ledger.accepted(job_id_of(client, request.key))
         if first is None:
@@ -72,13 +72,13 @@ class Submit:
         The job is stored before its event, so an `accepted` event means a job that is durable;
         two submits at the same time are told apart by the event, and the stream drops the second job.
         """
-        await self._store(job, headers={"Nats-Msg-Id": job.id})
-        if await self._ledger.claim(job):
+        sequence = await self._store(job, headers={"Nats-Msg-Id": job.id})
+        if await self._ledger.claim(job, sequence=sequence):
             return None
         first = await self._ledger.accepted(job.id)
         if first is None:
             # A worker was faster than the claim: the job has events, but none that tells of its request.
-            await self._ledger.event(job, "accepted")
+            await self._ledger.event(job, "accepted", sequence=sequence)
         return first
 
     def _receipt(self, job: Job, lane: Lane) -> JobReceipt:
@@ -94,14 +94,15 @@ class Submit:
             expected_wait_ns=self._registry.expected_wait_ns(job.request.function, ahead, node=node),
         )
 
-    async def _store(self, job: Job, headers: dict[str, str] | None = None) -> None:
+    async def _store(self, job: Job, headers: dict[str, str] | None = None) -> int:
+        """Put the job into its queue. Returns its sequence there."""
         subject = subjects.queue(job.request.job_class, job.request.function, job.place)
         data = codec.encode(job, codec.MSGPACK)
         # Numbers and control characters grow when they are encoded anew, here and in the `accepted` event.
         if len(data) > _CLOSER_LOOK_BYTES and max(len(data), len(codec.encode(job, codec.JSON))) > MAX_JOB_BYTES:
             raise Refused(413, "too-large", f"params: are over the limit of {MAX_JOB_BYTES} bytes when encoded")
         try:
-            await store(self._bus, subject, data, headers=headers)
+            return await store(self._bus, subject, data, headers=headers)
         except NotStored as error:
             if error.subject_full:
                 wait = self._registry.expected_wait_ns(job.request.function, streams.QUEUE_BOUND)
@@ -120,8 +121,8 @@ def _client(name: str) -> str:
     return redact_text(name)
 
 
-async def register(bus: Bus, identity: str, version: str, submit: Submit, *, limit: int) -> Service:
-    """Register the Anchor as a micro service and open its endpoint."""
+async def register(bus: Bus, identity: str, version: str, submit: Submit, cancel: Cancel, *, limit: int) -> Service:
+    """Register the Anchor as a micro service and open its endpoints."""
     service = Service(
         bus,
         name=NAME,
@@ -136,6 +137,13 @@ async def register(bus: Bus, identity: str, version: str, submit: Submit, *, lim
         submit,
         limit=limit,
         metadata={"request": "JobRequest", "response": "JobReceipt", "spec": "contracts/spec"},
+    )
+    await service.add(
+        "cancel",
+        subjects.CANCEL,
+        cancel,
+        limit=limit,
+        metadata={"request": "CancelRequest", "response": "CancelReply", "spec": "contracts/spec"},
     )
     await bus.settle()
     return service

@@ -8,16 +8,15 @@ get a result that says so and leave the queue.
 from __future__ import annotations
 
 import asyncio
-import base64
 
-import msgspec
 import nats.errors
 import structlog
 
 from anchor.dispatcher import Dispatcher
 from anchor.ledger import Ledger
+from anchor.queue import Queue, Queued
 from anchor.registry import Registry
-from contracts import clock, codec, streams, subjects
+from contracts import clock, streams, subjects
 from contracts.bus import Bus
 from contracts.errors import MmnError, Unavailable
 from contracts.failure import Code, Failure, failed
@@ -31,16 +30,6 @@ _LATE_NS = 1_000_000_000
 """Grace after a deadline: an Anchor that has the job in hand closes it better than a sweeper."""
 
 
-class _Stored(msgspec.Struct):
-    seq: int
-    subject: str
-    data: str = ""
-
-
-class _Found(msgspec.Struct):
-    message: _Stored | None = None
-
-
 class Sweeper:
     """One Anchor's sweeper. Several at once do no harm: a result is stored once."""
 
@@ -49,6 +38,7 @@ class Sweeper:
         self._registry = registry
         self._dispatcher = dispatcher
         self._ledger = ledger
+        self._queue = Queue(bus)
         self._every = every
         self._next: dict[str, int] = {}
         self.swept = 0
@@ -77,7 +67,7 @@ class Sweeper:
         held = set(self._dispatcher.held())
         sequence = self._next.get(subject, 1)
         for _ in range(_READ_AT_ONCE):
-            stored = await self._get(sequence, subject)
+            stored = await self._queue.next(sequence, subject)
             if stored is None:
                 self._next[subject] = 1
                 return
@@ -85,12 +75,12 @@ class Sweeper:
             await self._judge(stored, held)
         self._next[subject] = sequence
 
-    async def _judge(self, stored: _Stored, held: set[str]) -> None:
+    async def _judge(self, stored: Queued, held: set[str]) -> None:
         try:
-            job = codec.decode(base64.b64decode(stored.data), Job, codec.MSGPACK, at="job")
+            job = stored.job()
         except MmnError as error:
             log.warning("queued message is not a job", subject=stored.subject, error=str(error))
-            await self._delete(stored.seq)
+            await self._queue.delete(stored.seq)
             return
         if job.id in held:
             return
@@ -99,7 +89,7 @@ class Sweeper:
             return
         if await self._ledger.close_job(job, verdict):
             await self._ledger.closed(job, verdict, stored=True)
-        await self._delete(stored.seq)
+        await self._queue.delete(stored.seq)
         self.swept += 1
 
     def _verdict(self, job: Job) -> Failure | None:
@@ -108,12 +98,3 @@ class Sweeper:
         if self._registry.deleted(job.request.function):
             return failed(Code.FUNCTION_GONE, f"{job.request.function} was removed while the job waited")
         return None
-
-    async def _get(self, sequence: int, subject: str) -> _Stored | None:
-        ask = msgspec.json.encode({"seq": sequence, "next_by_subj": subject})
-        reply = await self._bus.request(f"$JS.API.STREAM.MSG.GET.{streams.JOBS}", ask, within=5.0)
-        return msgspec.json.decode(reply.data, type=_Found).message
-
-    async def _delete(self, sequence: int) -> None:
-        ask = msgspec.json.encode({"seq": sequence, "no_erase": True})
-        await self._bus.request(f"$JS.API.STREAM.MSG.DELETE.{streams.JOBS}", ask, within=5.0)

@@ -102,12 +102,59 @@ HEADER_FIELD = "Mmn-Field"
 
 HEADER_CLIENT = "Mmn-Client"
 """Header of a submission: on whose behalf it is made; the Anchor counts and records by it."""
+MAX_CLIENT = 128
+"""Characters of that header that are kept."""
+
+
+class CancelRequest(Struct, frozen=True, kw_only=True):
+    """Ask that a job end now, whether it waits or runs. `reason` is kept with the job, for people."""
+
+    job: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+    reason: Annotated[str, Meta(max_length=200)] = ""
+    v: Literal[1] = 1
+
+
+class CancelReply(Struct, frozen=True, kw_only=True):
+    """How the job stands.
+
+    `cancelled`: its one result says so, by this request or (`repeated`) by an earlier one. `ended`: it had
+    another result before, with this `failure` or None for a plain success, and keeps it.
+    """
+
+    job: str
+    state: Literal["cancelled", "ended"]
+    failure: str | None = None
+    repeated: bool = False
+    v: int = 1
+
+
+class Cancelled(Struct, frozen=True, kw_only=True):
+    """A job's result says that it was cancelled: whoever has it in hand ends it and stores nothing more."""
+
+    job: str
+    v: int = 1
+
+
+class StopReply(Struct, frozen=True, kw_only=True):
+    """A worker's answer to `Cancelled`. `found`: the job ran there; its call ends with code 410."""
+
+    job: str
+    instance: str
+    found: bool
+    v: int = 1
+
+
+CANCELLED_CODE = 410
+"""Code of a call's refusal when its job was cancelled: no fault of anybody, and no reason to try again."""
 
 EventKind = Literal["accepted", "dispatched", "rerouted", "retried", "finished", "expired", "cancelled"]
 
 
 class JobEvent(Struct, frozen=True, kw_only=True):
-    """A step in a job's life. `accepted` carries the whole job, so the log alone tells everything."""
+    """A step in a job's life. `accepted` carries the whole job, so the log alone tells everything.
+
+    `sequence`, also of `accepted`, is that of the job's message in stream JOBS.
+    """
 
     job: str
     event: EventKind
@@ -118,6 +165,7 @@ class JobEvent(Struct, frozen=True, kw_only=True):
     instance: str | None = None
     attempt: int = 0
     accepted: Job | None = None
+    sequence: int | None = None
     v: int = 1
 
 

@@ -17,6 +17,7 @@ ANY_PLACE: Final = "any"
 
 SUBMIT: Final = "mmn.jobs.submit"
 CANCEL: Final = "mmn.jobs.cancel"
+CANCELLED: Final = "mmn.jobs.cancelled"
 ANNOUNCEMENTS: Final = "mmn.modules.announce"
 CONNECTIONS: Final = "mmn.sys.conn"
 SERVICE_VERBS: Final = ("PING", "INFO", "STATS")

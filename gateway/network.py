@@ -1,4 +1,4 @@
-"""The only module of the gateway that talks NATS: submit, deployments, bundles, users, streams.
+"""The only module of the gateway that talks NATS: jobs, deployments, bundles, users, streams.
 
 Two buckets and two streams are followed all the time and kept in memory, so that a page view
 asks nobody. Writes are compare-and-set on what the bucket holds at that moment.
@@ -20,7 +20,7 @@ from contracts import clock, codec, service, streams, subjects
 from contracts.bus import Bus
 from contracts.errors import MmnError, Refused, Unavailable
 from contracts.functions import Deployment
-from contracts.jobs import HEADER_CLIENT, JobReceipt, JobRequest
+from contracts.jobs import HEADER_CLIENT, CancelReply, CancelRequest, JobReceipt, JobRequest
 from contracts.modules import Announcement, Card, Health
 from contracts.pull import Delivery
 from contracts.tail import CaughtUp, Entry, Start, StreamStatus, Tail, Watch, stream_status
@@ -30,7 +30,7 @@ from gateway.security.roles import Role
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T", bound=Struct)
-SUBMIT_WITHIN_S = 10.0
+ANCHOR_WITHIN_S = 10.0
 OBJECT_WITHIN_S = 60.0
 PRUNE_EVERY_S = 60.0
 _TRIES = 8
@@ -163,17 +163,24 @@ class Network:
 
     async def submit(self, request: JobRequest, *, client: str) -> JobReceipt:
         """Hand a job to an Anchor. Raises Refused as the Anchor does, Unavailable when there is none."""
+        unsure = "the Anchor did not answer in time; the job may have been accepted"
+        return await self._ask_anchor(subjects.SUBMIT, request, JobReceipt, client=client, unsure=unsure)
+
+    async def cancel(self, request: CancelRequest, *, client: str) -> CancelReply:
+        """Have a job cancelled. Raises Refused as the Anchor does, Unavailable when there is none."""
+        unsure = "the Anchor did not answer in time; ask again, which does no harm"
+        return await self._ask_anchor(subjects.CANCEL, request, CancelReply, client=client, unsure=unsure)
+
+    async def _ask_anchor(self, subject: str, request: Struct, kind: type[T], *, client: str, unsure: str) -> T:
         headers = {codec.HEADER: codec.MSGPACK, HEADER_CLIENT: client}
         try:
-            reply = await self._bus.request(
-                subjects.SUBMIT, codec.encode(request), within=SUBMIT_WITHIN_S, headers=headers
-            )
+            reply = await self._bus.request(subject, codec.encode(request), within=ANCHOR_WITHIN_S, headers=headers)
         except nats.errors.NoRespondersError as error:
             raise Unavailable("no Anchor is running; try again later") from error
         except (nats.errors.Error, TimeoutError) as error:
-            raise Unavailable("the Anchor did not answer in time; the job may have been accepted") from error
+            raise Unavailable(unsure) from error
         service.raise_refusal(reply.headers)
-        return codec.decode(reply.data, JobReceipt, codec.content_type(reply.headers), at="receipt")
+        return codec.decode(reply.data, kind, codec.content_type(reply.headers), at="reply")
 
     # --- functions ----------------------------------------------------------------------------------------
 

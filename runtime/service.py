@@ -3,17 +3,17 @@
 What a function measured is stored, also when the target did not answer. What it could not measure is
 refused with a reason, nothing is stored, and the Anchor decides what follows:
 
-    400 wrong parameters    403 not through the export    408 its time is over    424 cannot measure here
-    429 every slot taken    500 the function raised       503 the result could not be stored
-    504 the function ran past its limit
+    400 wrong parameters    403 not through the export    408 its time is over    410 cancelled
+    424 cannot measure here    429 every slot taken       500 the function raised
+    503 the result could not be stored                    504 the function ran past its limit
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import structlog
@@ -23,13 +23,23 @@ from contracts import clock, codec, subjects
 from contracts.bus import Bus
 from contracts.errors import CannotMeasure, InvalidField, Refused
 from contracts.failure import Code, Failure, failed
-from contracts.jobs import HEADER_QUEUE_NS, HEADER_RUN_NS, Call, CallReply, new_job_id
+from contracts.jobs import (
+    CANCELLED_CODE,
+    HEADER_QUEUE_NS,
+    HEADER_RUN_NS,
+    Call,
+    CallReply,
+    Cancelled,
+    StopReply,
+    new_job_id,
+)
 from contracts.logs import redact_text
 from contracts.modules import HEADER_PROBE
 from contracts.results import Quality, Result
 from contracts.service import Answer, Ask, answer
 from contracts.storage import NotStored, store
 from runtime.channel import Assignment
+from runtime.containment import Stopped, contained
 from runtime.lag import LagHistory
 from runtime.outbox import JobProgress, Outbox
 from runtime.sdk.breakers import Breakers
@@ -39,13 +49,12 @@ from runtime.sdk.icmp import IcmpSockets
 from runtime.sdk.measured import Measured
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 MAX_RESULT_BYTES = 900 * 1024
-CANCEL_WITHIN_S = 1.0
 STORE_AT_LEAST_S = 5.0
 _STORE_TRY_S = 2.0
 _S = 1_000_000_000
+_CANCELLED_KEPT = 1024
 
 
 class AdHoc(Struct, frozen=True, kw_only=True):
@@ -63,10 +72,6 @@ class AdHoc(Struct, frozen=True, kw_only=True):
     v: int = 1
 
 
-class Escaped(Exception):
-    """A function tried to end the process; asyncio would let it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A stored result. `sequence` is None when another attempt had stored one before."""
@@ -74,6 +79,17 @@ class Outcome:
     result: Result
     sequence: int | None
     run_ns: int
+
+
+class _Running:
+    """A job that runs: `ended` gets what became of it, `stop` is set when it was cancelled."""
+
+    __slots__ = ("ended", "stop")
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[Outcome | Refused] = loop.create_future()
+        self.stop: asyncio.Future[None] = loop.create_future()
 
 
 class Measuring:
@@ -88,7 +104,8 @@ class Measuring:
         # Bound here once: the first binding of a logger puts its whole configuration together.
         self._log = log.bind(function=who.function)
         self._judge = who.targets.judge()
-        self._running: dict[str, asyncio.Future[Outcome | Refused]] = {}
+        self._running: dict[str, _Running] = {}
+        self._cancelled: dict[str, None] = {}
         self.breakers = Breakers()
         self.outbox = Outbox(bus)
         self.unfit: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -123,6 +140,18 @@ class Measuring:
             return answer(outcome.result, ask.media(), _times(outcome, queue_ns))
         return self._reply(outcome, queue_ns, ask.media())
 
+    async def cancel(self, ask: Ask) -> Answer:
+        """End a job that runs here; one that still waits for a slot will not be run."""
+        _check_origin(ask)
+        job = ask.decode(Cancelled).job
+        running = self._running.get(job)
+        if running is not None and not running.stop.done():
+            running.stop.set_result(None)
+        self._cancelled[job] = None
+        if len(self._cancelled) > _CANCELLED_KEPT:
+            del self._cancelled[next(iter(self._cancelled))]
+        return answer(StopReply(job=job, instance=self._who.instance, found=running is not None), ask.media())
+
     async def self_test(self) -> None:
         """Run the function with the manifest's own parameters. Raises whatever keeps it from answering."""
         manifest = self._who.manifest
@@ -131,7 +160,7 @@ class Measuring:
         call = Call(job="self-test", params={}, time_left_ns=timeout_ns)
         judge = self._who.targets.with_loopback().judge()
         ctx = self._context(call, timeout_ns, lambda _: None, judge)
-        await self._contained(self._function.call(params, ctx), manifest.limits.timeout)
+        await contained(self._function.call(params, ctx), manifest.limits.timeout, on_stubborn=self._stubborn)
 
     def _reply(self, outcome: Outcome, queue_ns: int, media: str) -> Answer:
         reply = CallReply(
@@ -148,23 +177,25 @@ class Measuring:
         queue_ns = clock.monotonic_ns() - arrived_ns
         running = self._running.get(call.job)
         if running is None:
-            running = self._running[call.job] = asyncio.get_running_loop().create_future()
+            if call.job in self._cancelled:
+                raise _cancelled()
+            running = self._running[call.job] = _Running()
             ended: Outcome | Refused = Refused(503, "stopped", "this instance stopped the job", retry_after=0.05)
             try:
-                ended = await self._run(call, arrived_ns)
+                ended = await self._run(call, arrived_ns, running.stop)
             except Refused as refusal:
                 ended = refusal
             finally:
                 del self._running[call.job]
-                running.set_result(ended)
+                running.ended.set_result(ended)
         else:
             # Shielded: a caller that goes away takes the job from nobody else.
-            ended = await asyncio.shield(running)
+            ended = await asyncio.shield(running.ended)
         if isinstance(ended, Refused):
             raise ended
         return ended, queue_ns
 
-    async def _run(self, call: Call, arrived_ns: int) -> Outcome:
+    async def _run(self, call: Call, arrived_ns: int, stop: asyncio.Future[None]) -> Outcome:
         params = self._function.decode(call.params)
         started, begun_ns = clock.utc_now(), clock.monotonic_ns()
         left_ns = call.time_left_ns - (begun_ns - arrived_ns)
@@ -174,7 +205,9 @@ class Measuring:
         progress = JobProgress(self.outbox, job=call.job, instance=self._who.instance, function=self._who.function)
         ctx = self._context(call, budget_ns, progress, self._judge)
         try:
-            measured = await self._contained(self._function.call(params, ctx), budget_ns / _S)
+            measured = await contained(
+                self._function.call(params, ctx), budget_ns / _S, stop=stop, on_stubborn=self._stubborn
+            )
             run_ns = clock.monotonic_ns() - begun_ns
             data = None if measured.data is None else msgspec.to_builtins(measured.data)
         except TimeoutError:
@@ -183,6 +216,8 @@ class Measuring:
             self.faults += 1
             limit = self._who.manifest.limits.timeout
             raise Refused(504, "worker-timeout", f"the function ran past its limit of {limit:g} s") from None
+        except Stopped:
+            raise _cancelled() from None
         except InvalidField:
             raise
         except Exception as error:
@@ -208,42 +243,9 @@ class Measuring:
             policy=judge,
         )
 
-    async def _contained(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
-        """Run a function's code so that nothing it raises or refuses to end reaches the worker.
-
-        Raises TimeoutError after `timeout` seconds; the function's own one comes as RuntimeError.
-        """
-        loop = asyncio.get_running_loop()
-        # A task of its own, held here to its end: cancellation that the function raises, or swallows, stays in it.
-        task, ended = loop.create_task(_kept_in(work)), loop.create_future()
-
-        def end(_: object = None) -> None:
-            if not ended.done():
-                ended.set_result(None)
-
-        task.add_done_callback(end)
-        timer = loop.call_later(timeout, end)
-        try:
-            await ended
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task}, timeout=CANCEL_WITHIN_S)
-                if not task.done() and not self.unfit.done():
-                    self.unfit.set_result("a job could not be cancelled")
-                raise TimeoutError
-            if task.cancelled():
-                raise RuntimeError("the function cancelled itself")
-            try:
-                return task.result()
-            except TimeoutError as error:
-                raise RuntimeError(f"TimeoutError: {error}") from error
-        finally:
-            timer.cancel()
-            if not task.done():
-                task.cancel()
-            elif not task.cancelled():
-                # Asked for, so that asyncio does not complain of an error nobody saw.
-                task.exception()
+    def _stubborn(self) -> None:
+        if not self.unfit.done():
+            self.unfit.set_result("a job could not be cancelled")
 
     def _refusal(self, error: Exception, call: Call) -> Refused:
         cause = _cannot_measure(error)
@@ -324,11 +326,8 @@ class Measuring:
             pause = min(pause * 2, 2.0)
 
 
-async def _kept_in(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        return await work
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise Escaped(type(error).__name__) from error
+def _cancelled() -> Refused:
+    return Refused(CANCELLED_CODE, "cancelled", "the job was cancelled")
 
 
 def _check_origin(ask: Ask) -> None:

@@ -267,6 +267,7 @@ async def _register(
         queue=slots,
         metadata=schemas,
     )
+    await service.add("cancel", subjects.call_cancel(who.function, who.instance), measuring.cancel)
     await service.add("any", subjects.call_any(who.function), measuring.call_any, gate=gate, metadata=schemas)
     await connection.settle()
     return service, gate

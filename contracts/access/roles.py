@@ -169,6 +169,7 @@ ANCHOR = _role(
         "mmn.node.*.>",
         subjects.QUEUES,
         subjects.JOB_EVENTS,
+        subjects.CANCELLED,
         f"mmn.out.*.{NAME}",
         *_own_reports(),
         *_follow(streams.JOBS),
@@ -186,6 +187,7 @@ ANCHOR = _role(
     [
         subjects.SUBMIT,
         subjects.CANCEL,
+        subjects.CANCELLED,
         subjects.ANNOUNCEMENTS,
         subjects.HEALTH,
         f"{subjects.CONNECTIONS}.>",

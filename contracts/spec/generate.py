@@ -17,6 +17,10 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "JobEvent": jobs.JobEvent,
     "Call": jobs.Call,
     "CallReply": jobs.CallReply,
+    "CancelRequest": jobs.CancelRequest,
+    "CancelReply": jobs.CancelReply,
+    "Cancelled": jobs.Cancelled,
+    "StopReply": jobs.StopReply,
     "Result": results.Result,
     "Progress": results.Progress,
     "Announcement": modules.Announcement,
@@ -49,6 +53,8 @@ def _shown(pattern: str, *names: str) -> str:
 
 CHANNELS: tuple[Channel, ...] = (
     Channel("submit", subjects.SUBMIT, "JobRequest", "Ask for one job; answered once it is durable", "JobReceipt"),
+    Channel("cancel", subjects.CANCEL, "CancelRequest", "Ask that a job end now", "CancelReply"),
+    Channel("cancelled", subjects.CANCELLED, "Cancelled", "A job was cancelled: Anchors let go of it"),
     Channel(
         "queue",
         _shown(subjects.QUEUES, "class", "function", "place"),
@@ -63,6 +69,14 @@ CHANNELS: tuple[Channel, ...] = (
         "Call",
         "A directed call to one worker",
         "CallReply",
+        parameters=("function", "instance"),
+    ),
+    Channel(
+        "callCancel",
+        "mmn.fn.{function}.{instance}.cancel",
+        "Cancelled",
+        "Tells a worker to end a job; the call that runs it is then refused with code 410",
+        "StopReply",
         parameters=("function", "instance"),
     ),
     Channel(

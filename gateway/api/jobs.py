@@ -1,4 +1,4 @@
-"""Submit jobs, follow them, read their results."""
+"""Submit jobs, follow them, cancel them, read their results."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from litestar import Controller, Request, Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, JSONBody, PathParameter, QueryParameter
+from msgspec import Meta, Struct
 
 from contracts import clock
 from contracts.errors import InvalidField, Refused
-from contracts.jobs import JobReceipt, JobRequest
+from contracts.jobs import CancelReply, CancelRequest, JobReceipt, JobRequest
 from contracts.results import Result
 from gateway.errors import Problem
 from gateway.parts import Given
@@ -33,6 +34,12 @@ class JobOrder(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True
     `node` pins a node; `match` asks for any node with these labels; neither means anywhere.
     `deadline_s`: seconds from acceptance after which the job is no longer worth running.
     """
+
+
+class CancelOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why a job is cancelled: kept with it, for people."""
+
+    reason: Annotated[str, Meta(max_length=200)] = ""
 
 
 class JobController(Controller):
@@ -63,6 +70,23 @@ class JobController(Controller):
         return Response(
             receipt, status_code=200 if receipt.repeated else 202, headers={"Location": f"{API}/jobs/{receipt.job}"}
         )
+
+    @post(
+        "/{job:str}/cancel",
+        summary="Cancel a job, whether it waits or runs",
+        operation_id="cancel",
+        status_code=200,
+        responses={
+            404: ResponseSpec(Problem, description="There is no such job"),
+            503: ResponseSpec(Problem, description="No Anchor answers"),
+        },
+    )
+    async def cancel(
+        self, job: JobId, request: Request[Any, Claims, Any], parts: Given, data: JSONBody[CancelOrder | None] = None
+    ) -> CancelReply:
+        """`cancelled`: its result says so, by this request or an earlier one. `ended`: it had another result before."""
+        order = CancelRequest(job=job, reason=data.reason if data else "")
+        return await parts.network.cancel(order, client=request.auth.sub)
 
     @get(summary="List jobs, newest first", operation_id="jobs")
     async def jobs(  # each is one option of the query

@@ -1,11 +1,12 @@
-"""`mmn run` and `mmn jobs`: ask for a measurement, wait for its one result, look at earlier ones."""
+"""`mmn run` and `mmn jobs`: ask for a measurement, wait for its one result, look at jobs, cancel them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import aclosing
+from collections.abc import Generator, Mapping
+from contextlib import aclosing, contextmanager
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.markup import escape
@@ -23,7 +24,7 @@ _WAIT_S = 20.0
 _MARGIN_S = 30.0
 """How long after a job's deadline its result may take to be told."""
 
-app = typer.Typer(help="Jobs of the network, newest first.", invoke_without_command=True)
+app = typer.Typer(help="Jobs: list, show, cancel.", invoke_without_command=True)
 
 Words = Annotated[list[str] | None, typer.Argument(metavar="[K=V]...", help="Parameters; see mmn functions show.")]
 OnNode = Annotated[str | None, typer.Option("--node", help="Only on this node.", show_default=False)]
@@ -76,7 +77,8 @@ def run(
         if not wait:
             _accepted(receipt)
             return Exit.OK
-        told = await (watched if watch else awaited)(client, receipt)
+        with _told_how_to_cancel(receipt):
+            told = await (watched if watch else awaited)(client, receipt)
         render.result(told)
         return exits.for_result(told)
 
@@ -98,6 +100,17 @@ def _accepted(receipt: Mapping[str, Any]) -> None:
         render.dump(receipt)
     else:
         print(f"{receipt['job']} is accepted; mmn jobs show {receipt['job']}")
+
+
+@contextmanager
+def _told_how_to_cancel(receipt: Mapping[str, Any]) -> Generator[None]:
+    """Ctrl-C ends the wait and not the job: say so, and how to end the job."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        job = receipt["job"]
+        render.stderr().print(escape(f"the job goes on; cancel it by: mmn jobs cancel {job}"))
+        raise
 
 
 async def awaited(client: Client, receipt: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,6 +204,7 @@ def jobs(context: typer.Context, url: runner.Url = None, _output: render.Output 
         mmn jobs
         mmn jobs list --function latency-ping --state queued
         mmn jobs show JOB
+        mmn jobs cancel JOB
     """
     context.obj = url
     if context.invoked_subcommand is None:
@@ -216,6 +230,49 @@ def listing(
     query: dict[str, Any] = {"function": function, "node": node, "state": state, "limit": limit}
     told = runner.converse(url or context.obj, lambda client: client.get("/jobs", **query))
     render.rows(told["jobs"], _COLUMNS, empty="no jobs")
+
+
+@app.command()
+def cancel(
+    context: typer.Context,
+    ids: Annotated[list[str], typer.Argument(metavar="JOB...", help="The jobs' ids.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the job.", show_default=False)] = "",
+    url: runner.Url = None,
+    _output: render.Output = None,
+) -> None:
+    """Cancel jobs, whether they wait or run. One that has ended keeps its result.
+
+    Examples:
+        mmn jobs cancel JOB
+        mmn jobs cancel JOB JOB --reason "wrong target"
+    """
+
+    async def work(client: Client) -> Exit:
+        told: list[dict[str, Any]] = []
+        worst = Exit.OK
+        for job in ids:
+            try:
+                told.append(await client.post(f"/jobs/{quote(job, safe='')}/cancel", {"reason": reason}))
+            except Stop as stop:
+                # The others are cancelled all the same.
+                render.failure(stop)
+                worst = max(worst, stop.code)
+            else:
+                if not render.json_wanted():
+                    print(_how_it_stands(told[-1]))
+        if render.json_wanted():
+            render.dump(told)
+        return worst
+
+    code = runner.converse(url or context.obj, work)
+    if code is not Exit.OK:
+        raise typer.Exit(code)
+
+
+def _how_it_stands(told: Mapping[str, Any]) -> str:
+    if told["state"] == "ended":
+        return f"{told['job']} has ended before: {told.get('failure') or 'ok'}"
+    return f"{told['job']} is cancelled" + (", and was before" if told.get("repeated") else "")
 
 
 @app.command()

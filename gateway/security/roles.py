@@ -13,7 +13,7 @@ class Role(StrEnum):
     VIEWER = "viewer"
     """Reads everything but passwords."""
     OPERATOR = "operator"
-    """Submits jobs; switches and scales functions."""
+    """Submits and cancels jobs; switches and scales functions."""
     DEPLOYER = "deployer"
     """Uploads bundles."""
     ADMIN = "admin"
@@ -53,6 +53,7 @@ RIGHTS: dict[tuple[str, str], Role | None] = {
     ("GET", f"{API}/jobs"): Role.VIEWER,
     ("POST", f"{API}/jobs"): Role.OPERATOR,
     ("GET", f"{API}/jobs/{{job}}"): Role.VIEWER,
+    ("POST", f"{API}/jobs/{{job}}/cancel"): Role.OPERATOR,
     ("GET", f"{API}/jobs/{{job}}/result"): Role.VIEWER,
     ("GET", f"{API}/results"): Role.VIEWER,
     ("GET", f"{API}/modules"): Role.VIEWER,

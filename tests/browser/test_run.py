@@ -66,6 +66,25 @@ def test_a_failure_is_shown_with_who_has_to_act(watched: Watched) -> None:
     expect(page.get_by_test_id("result")).to_contain_text("up to the resolver")
 
 
+def test_a_running_job_is_cancelled_by_a_click(watched: Watched, picture: Callable[[str], None]) -> None:
+    order = {"function": "echo", "params": {"text": "too long", "delay_ms": 60_000}}
+    job = watched.network.api.post("/jobs", json=order).json()["job"]
+    page = watched.open(f"jobs/{job}")
+    section = page.locator("section.job")
+    expect(section).to_have_attribute("data-state", "running")
+    expect(page.get_by_role("button", name="Run again")).to_have_count(0)
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    expect(section).to_have_attribute("data-state", "cancelled")
+    expect(page.get_by_test_id("result")).to_contain_text("by admin")
+    expect(page.get_by_label("steps of the job").get_by_role("listitem").last).to_contain_text("cancelled")
+    picture("run-cancelled")
+    page.get_by_role("button", name="Run again").click()
+    page.wait_for_url(lambda url: job not in url)
+    expect(section).to_have_attribute("data-state", "running")
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    expect(section).to_have_attribute("data-state", "cancelled")
+
+
 def test_jobs_are_listed_as_they_come_and_open_by_a_click(watched: Watched) -> None:
     page = watched.open("jobs?function=echo")
     expect(page.get_by_label("Function")).to_have_value("echo")

@@ -24,13 +24,19 @@ from contracts.access.provision import mint_worker
 from contracts.errors import Refused
 from contracts.functions import Limits
 from contracts.jobs import (
+    CANCELLED_CODE,
+    HEADER_CLIENT,
     HEADER_QUEUE_NS,
     HEADER_RUN_NS,
     Call,
     CallReply,
+    Cancelled,
+    CancelReply,
+    CancelRequest,
     JobEvent,
     JobReceipt,
     JobRequest,
+    StopReply,
 )
 from contracts.modules import HEADER_PROBE, Announcement, Card, Health, WorkerEvent, new_instance
 from contracts.results import Result
@@ -129,6 +135,9 @@ class ScriptedWorker:
         self.queue_ns = 0
         self.user_key: str | None = None
         self.probed = 0
+        self.ends_cancelled = True
+        self.told_to_end: list[str] = []
+        self._running: dict[str, asyncio.Task[None]] = {}
         self._gate: Gate | None = None
         self._behaviour = behaviour
         self._bus: bus.Bus | None = None
@@ -192,6 +201,7 @@ class ScriptedWorker:
             queue=self.limits.concurrency,
             metadata={"params_schema": '{"type":"object","maxProperties":2}', "result_schema": "{}"},
         )
+        await self._service.add("cancel", subjects.call_cancel("ping", self.instance), self._cancel)
         await self.bus.settle()
         self._beating = asyncio.create_task(heart.beat(self.bus, self._health, every=0.5))
         if announce:
@@ -244,9 +254,25 @@ class ScriptedWorker:
             return answer(CallReply(job="", instance=self.instance))
         call = ask.decode(Call)
         self.calls.append(call)
-        await self._behaviour(self, call)
+        work = self._running[call.job] = asyncio.ensure_future(self._behaviour(self, call))
+        try:
+            await work
+        except asyncio.CancelledError:
+            if not work.cancelled():
+                raise
+            raise Refused(CANCELLED_CODE, "cancelled", "the job was cancelled") from None
+        finally:
+            self._running.pop(call.job, None)
         reply = CallReply(job=self.says or call.job, instance=self.instance)
         return answer(reply, ask.media(), {HEADER_QUEUE_NS: str(self.queue_ns), HEADER_RUN_NS: "1000"})
+
+    async def _cancel(self, ask: Ask) -> Answer:
+        job = ask.decode(Cancelled).job
+        self.told_to_end.append(job)
+        found = self._running.get(job)
+        if found is not None and self.ends_cancelled:
+            found.cancel()
+        return answer(StopReply(job=job, instance=self.instance, found=found is not None), ask.media())
 
     async def store(self, call: Call) -> None:
         """Store the call's result the way workers do."""
@@ -336,6 +362,13 @@ class Client:
         )
         raise_refusal(msg.headers)
         return codec.decode(msg.data, JobReceipt, codec.content_type(msg.headers))
+
+    async def cancel(self, job: str, reason: str = "") -> CancelReply:
+        """Cancel one job. Raises Refused."""
+        body = codec.encode(CancelRequest(job=job, reason=reason), codec.JSON)
+        msg = await self.bus.nc.request(subjects.CANCEL, body, headers={HEADER_CLIENT: "ann"}, timeout=5)
+        raise_refusal(msg.headers)
+        return codec.decode(msg.data, CancelReply, codec.content_type(msg.headers))
 
     async def result(self, job: str, *, within: float = 10.0) -> Result:
         """The job's result, as soon as it is published; exactly one."""

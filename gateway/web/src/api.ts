@@ -1,8 +1,8 @@
 // The HTTP API. Every refusal becomes a Problem with the gateway's own words, reason and field.
 
 import { expire, session } from './session.ts';
-import type { AccessToken, Deployment, FunctionDetail, FunctionView, JobDetail, JobPage, JobReceipt } from './types.ts';
-import type { JobRequest, Module } from './types.ts';
+import type { AccessToken, CancelReply, Deployment, FunctionDetail, FunctionView, JobDetail } from './types.ts';
+import type { JobPage, JobReceipt, JobRequest, Module } from './types.ts';
 
 const API = '/api/v1';
 
@@ -72,6 +72,7 @@ export const disable = (name: string) => call<Deployment>('POST', `/functions/${
 export const scale = (name: string, workers: number) =>
   call<Deployment>('POST', `/functions/${encodeURIComponent(name)}/scale`, { workers });
 export const submit = (request: JobRequest) => call<JobReceipt>('POST', '/jobs', request);
+export const cancel = (id: string) => call<CancelReply>('POST', `/jobs/${encodeURIComponent(id)}/cancel`);
 export const job = (id: string) => call<JobDetail>('GET', `/jobs/${encodeURIComponent(id)}`);
 
 export function jobs(wanted: Record<string, string>): Promise<JobPage> {

@@ -24,6 +24,7 @@ const TONES: Record<string, string> = {
   draining: 'warn',
   warning: 'warn',
   expired: 'warn',
+  cancelled: 'warn',
   rerouted: 'warn',
   retried: 'warn',
   lost: 'bad',

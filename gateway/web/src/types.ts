@@ -161,6 +161,13 @@ export interface JobPage {
   after: string | null;
 }
 
+export interface CancelReply {
+  job: string;
+  state: 'cancelled' | 'ended';
+  failure: string | null;
+  repeated: boolean;
+}
+
 export interface JobEvent {
   job: string;
   event: 'accepted' | 'dispatched' | 'rerouted' | 'retried' | 'finished' | 'expired' | 'cancelled';

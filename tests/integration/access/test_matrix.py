@@ -52,6 +52,7 @@ PUBLISH: dict[str, list[str]] = {
         "_INBOX_n1_me.x",
         "mmn.jobs.submit",
         "mmn.jobs.cancel",
+        "mmn.jobs.cancelled",
         "mmn.node.n1.announce",
         "mmn.node.n1.drain",
         "mmn.modules.announce",
@@ -67,6 +68,8 @@ PUBLISH: dict[str, list[str]] = {
         *CALLS,
         *QUEUES,
         "mmn.jobs.submit",
+        "mmn.jobs.cancel",
+        "mmn.jobs.cancelled",
         "mmn.modules.announce",
         "mmn.node.n2.drain",
         "mmn.out.j.n1",
@@ -87,6 +90,7 @@ PUBLISH: dict[str, list[str]] = {
         "mmn.modules.announce",
         "mmn.modules.health.n1_me",
         "mmn.jobs.submit",
+        "mmn.jobs.cancel",
         "mmn.jobs.result.j",
         "mmn.progress.j.anchor1",
         "$JS.API.DIRECT.GET.KV_users.$KV.users.admin",
@@ -97,6 +101,7 @@ PUBLISH: dict[str, list[str]] = {
         *MAKE_STREAMS,
         *CALLS,
         *QUEUES,
+        "mmn.jobs.cancelled",
         "mmn.out.j.gateway1",
         "mmn.out.j.n1_me",
         "mmn.node.n1.announce",
@@ -113,6 +118,7 @@ PUBLISH: dict[str, list[str]] = {
         *BUCKETS,
         *CALLS,
         *QUEUES,
+        "mmn.jobs.cancelled",
         "mmn.out.j.operator",
         "mmn.node.n1.drain",
         "mmn.node.n1.announce",
@@ -127,7 +133,10 @@ SUBSCRIBE: dict[str, list[str]] = {
         *WIDE,
         "mmn.fn.echo.*",
         "mmn.fn.echo.n1_other",
+        "mmn.fn.echo.n1_other.cancel",
         "mmn.fn.other",
+        "mmn.jobs.cancel",
+        "mmn.jobs.cancelled",
         "mmn.out.*.*",
         "mmn.jobs.result.*",
         "mmn.modules.health.*",
@@ -149,8 +158,16 @@ SUBSCRIBE: dict[str, list[str]] = {
         "$KV.functions.>",
     ],
     "anchor": [*WIDE, "mmn.out.*.*", "mmn.logs.*", "_INBOX_m.gateway1.>", "$SRV.INFO.gateway", "$KV.users.>"],
-    "gateway": [*WIDE, "mmn.out.*.*", "mmn.jobs.submit", "_INBOX_m.anchor1.>", "$SRV.INFO.anchor", "$KV.users.>"],
-    "operator": [*WIDE, "mmn.out.*.*", "mmn.jobs.submit", "mmn.logs.*", "mmn.jobs.queue.*.*.*"],
+    "gateway": [
+        *WIDE,
+        "mmn.out.*.*",
+        "mmn.jobs.submit",
+        "mmn.jobs.cancel",
+        "_INBOX_m.anchor1.>",
+        "$SRV.INFO.anchor",
+        "$KV.users.>",
+    ],
+    "operator": [*WIDE, "mmn.out.*.*", "mmn.jobs.submit", "mmn.jobs.cancelled", "mmn.logs.*", "mmn.jobs.queue.*.*.*"],
 }
 
 
@@ -217,11 +234,17 @@ async def test_what_a_role_may_not_subscribe(server: NatsServer, role: str, grou
 @pytest.mark.parametrize("role", sorted(PUBLISH))
 async def test_what_a_role_needs_it_has(server: NatsServer, role: str) -> None:
     own = {
-        "worker": (["mmn.out.j.n1_me", "mmn.progress.j.n1_me", "mmn.logs.n1_me"], ["mmn.fn.echo.n1_me", "mmn.fn.echo"]),
+        "worker": (
+            ["mmn.out.j.n1_me", "mmn.progress.j.n1_me", "mmn.logs.n1_me"],
+            ["mmn.fn.echo.n1_me", "mmn.fn.echo.n1_me.cancel", "mmn.fn.echo"],
+        ),
         "runtime": (["mmn.node.n1.announce", "mmn.modules.health.n1"], ["mmn.node.n1.drain"]),
-        "anchor": (["mmn.fn.echo.n1_me", "mmn.jobs.event.j", "$SRV.INFO"], [subjects.SUBMIT, subjects.HEALTH]),
-        "gateway": ([subjects.SUBMIT, "$SRV.PING", "$KV.functions.x"], [subjects.RESULTS]),
-        "operator": ([subjects.SUBMIT, "$SRV.PING"], [subjects.RESULTS, "_INBOX.>"]),
+        "anchor": (
+            ["mmn.fn.echo.n1_me", "mmn.fn.echo.n1_me.cancel", "mmn.jobs.event.j", subjects.CANCELLED, "$SRV.INFO"],
+            [subjects.SUBMIT, subjects.CANCEL, subjects.CANCELLED, subjects.HEALTH],
+        ),
+        "gateway": ([subjects.SUBMIT, subjects.CANCEL, "$SRV.PING", "$KV.functions.x"], [subjects.RESULTS]),
+        "operator": ([subjects.SUBMIT, subjects.CANCEL, "$SRV.PING"], [subjects.RESULTS, "_INBOX.>"]),
     }
     connection = await join(server, role)
     publish, subscribe = own[role]

@@ -38,7 +38,7 @@ async def test_a_deployed_function_is_announced_discovered_and_called(
     info = await discovered(anchor, "echo", echo)
     assert info["version"] == "1.0.0"
     assert info["metadata"]["digest"] == ready.digest
-    assert {endpoint["name"] for endpoint in info["endpoints"]} == {"call", "any"}
+    assert {endpoint["name"] for endpoint in info["endpoints"]} == {"call", "any", "cancel"}
     assert "text" in info["endpoints"][0]["metadata"]["params_schema"]
 
     reply, headers = await call(anchor, "echo", echo, {"text": "hi", "delay_ms": 20})

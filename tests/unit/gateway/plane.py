@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from argon2 import PasswordHasher
@@ -10,7 +11,7 @@ from argon2 import PasswordHasher
 from contracts import codec
 from contracts.errors import Refused, Unavailable
 from contracts.functions import Deployment
-from contracts.jobs import JobReceipt, JobRequest
+from contracts.jobs import CancelReply, CancelRequest, JobReceipt, JobRequest
 from contracts.modules import Card
 from contracts.tail import CaughtUp, Start, StreamStatus
 from gateway.index import Index
@@ -22,6 +23,7 @@ from gateway.security.roles import Role
 from gateway.security.tokens import Tokens
 from gateway.settings import Settings
 
+T = TypeVar("T")
 NOW = "2030-01-01T00:00:00.000000Z"
 PASSWORD = "correct horse"
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -86,7 +88,8 @@ class FakeNetwork:
         self.people: dict[str, User] = {}
         self.stored: dict[str, bytes] = {}
         self.submitted: list[tuple[JobRequest, str]] = []
-        self.answer: JobReceipt | Exception = Unavailable("no Anchor is running; try again later")
+        self.cancelled: list[tuple[CancelRequest, str]] = []
+        self.answer: JobReceipt | CancelReply | Exception = Unavailable("no Anchor is running; try again later")
 
     def deployments(self) -> list[Deployment]:
         return list(self.known.values())
@@ -121,8 +124,16 @@ class FakeNetwork:
 
     async def submit(self, request: JobRequest, *, client: str) -> JobReceipt:
         self.submitted.append((request, client))
+        return self._answer(JobReceipt)
+
+    async def cancel(self, request: CancelRequest, *, client: str) -> CancelReply:
+        self.cancelled.append((request, client))
+        return self._answer(CancelReply)
+
+    def _answer(self, kind: type[T]) -> T:
         if isinstance(self.answer, Exception):
             raise self.answer
+        assert isinstance(self.answer, kind)
         return self.answer
 
     def modules(self, *, function: str | None = None) -> list[Module]:

@@ -9,7 +9,7 @@ from litestar.routes import HTTPRoute, WebSocketRoute
 
 from contracts.errors import Refused
 from contracts.functions import MAX_BUNDLE_BYTES
-from contracts.jobs import JobReceipt
+from contracts.jobs import CancelReply, CancelRequest, JobReceipt
 from gateway.app import MAX_BODY_BYTES, create_app
 from gateway.security.roles import API, RIGHTS, Role
 from tests.kit.wheels import build_wheel
@@ -211,6 +211,32 @@ async def test_what_the_anchor_refuses_is_passed_on(plane: Plane, client: httpx.
     answer = await client.post(f"{API}/jobs", headers=headers, json={"function": "echo"})
     assert answer.status_code == 500
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [({}, ""), ({"json": {}}, ""), ({"json": {"reason": "wrong target"}}, "wrong target")],
+    ids=["no body", "empty", "reason"],
+)
+async def test_a_job_is_cancelled_in_the_name_of_who_asks(
+    sent: dict[str, Any], reason: str, plane: Plane, client: httpx.AsyncClient
+) -> None:
+    plane.network.answer = CancelReply(job="j1", state="ended", failure="timeout")
+    answer = await client.post(f"{API}/jobs/j1/cancel", headers=plane.headers(Role.OPERATOR), **sent)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["state"], answer.json()["failure"]) == ("ended", "timeout")
+    assert plane.network.cancelled == [(CancelRequest(job="j1", reason=reason), "operator")]
+
+
+async def test_a_cancel_that_makes_no_sense_is_refused(plane: Plane, client: httpx.AsyncClient) -> None:
+    headers = plane.headers(Role.OPERATOR)
+    for body, field in (({"reason": "x" * 201}, "reason"), ({"why": "x"}, "why"), ([], "body")):
+        answer = await client.post(f"{API}/jobs/j1/cancel", headers=headers, json=body)
+        assert (answer.status_code, answer.json()["field"]) == (400, field), answer.text
+    assert plane.network.cancelled == []
+    plane.network.answer = Refused(404, "no-such-job", "job: there is no job j1")
+    answer = await client.post(f"{API}/jobs/j1/cancel", headers=headers)
+    assert (answer.status_code, answer.json()["reason"]) == (404, "no-such-job")
 
 
 async def test_bodies_and_queries_are_bounded(plane: Plane, client: httpx.AsyncClient) -> None:

@@ -12,7 +12,7 @@ from contracts.bus import Bus
 from contracts.clock import monotonic_ns
 from contracts.errors import Refused
 from contracts.functions import Limits, Manifest
-from contracts.jobs import Call, CallReply
+from contracts.jobs import Call, CallReply, Cancelled, StopReply
 from contracts.results import Result
 from contracts.service import Ask
 from runtime import service
@@ -22,6 +22,7 @@ from runtime.sdk import Context, Params, Report
 from runtime.sdk.function import Function
 from runtime.sdk.icmp import IcmpSockets
 from runtime.service import Measuring
+from tests.kit.eventually import eventually
 
 SECOND = 1_000_000_000
 WHO = Assignment(
@@ -83,6 +84,11 @@ def ask(call: Call | None = None, *, reply: str = "_R_.a.b", arrived_ns: int | N
     made = SimpleNamespace(**fields, arrived_ns=monotonic_ns() if arrived_ns is None else arrived_ns)
     made.decode = lambda kind: codec.decode(body, kind)
     return cast("Ask", made)
+
+
+async def cancel(worker: Measuring, name: str = "j1", *, reply: str = "_R_.a.b") -> StopReply:
+    body, _ = await worker.cancel(ask(data=codec.encode(Cancelled(job=name), codec.JSON), reply=reply))
+    return codec.decode(body, StopReply)
 
 
 def job(**fields: Any) -> Call:
@@ -178,3 +184,42 @@ async def test_a_request_by_hand_may_be_empty() -> None:
     worker, _ = measuring()
     body, _ = await worker.call_any(ask())
     assert codec.decode(body, Result).function == "ping"
+
+
+async def test_a_cancelled_job_ends_at_once_for_all_its_callers_and_is_no_fault() -> None:
+    worker, stream = measuring()
+    calls = [
+        asyncio.ensure_future(worker.call(ask(job(params={"seconds": 30}, time_left_ns=60 * SECOND)))) for _ in "ab"
+    ]
+    await asyncio.sleep(0)
+    assert await cancel(worker) == StopReply(job="j1", instance="n1_a", found=True)
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [(getattr(one, "code", None), getattr(one, "reason", None)) for one in outcomes] == [(410, "cancelled")] * 2
+    assert (worker.faults, worker.unfit.done(), stream.stored) == (0, False, [])
+
+
+async def test_a_job_cancelled_before_it_got_a_slot_is_not_run() -> None:
+    worker, stream = measuring()
+    assert (await cancel(worker)).found is False
+    with pytest.raises(Refused) as refused:
+        await worker.call(ask(job()))
+    assert refused.value.code == 410
+    await worker.call(ask(job(job="j2")))
+    assert len(stream.stored) == 1
+
+
+async def test_a_job_that_is_done_when_it_is_cancelled_goes_on_to_be_stored() -> None:
+    second = b'{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 1"}}'
+    worker, stream = measuring(nats.errors.TimeoutError(), second)
+    call = asyncio.ensure_future(worker.call(ask(job())))
+    await eventually(lambda: stream.stored)
+    assert (await cancel(worker)).found
+    body, _ = await call
+    assert codec.decode(body, CallReply).sequence is None
+
+
+async def test_a_cancellation_has_to_come_through_the_export() -> None:
+    worker, _ = measuring()
+    with pytest.raises(Refused) as refused:
+        await cancel(worker, reply="_INBOX_n1_b.x")
+    assert refused.value.code == 403

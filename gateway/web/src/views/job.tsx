@@ -76,16 +76,21 @@ export function JobPanel({ id, show = false }: { id: string; show?: boolean }) {
   const { result } = told;
   const events = [...told.events.values()].sort((one, other) => one.at.localeCompare(other.at));
   const request = data?.request ?? null;
-  const state = result ? 'finished' : (data?.job.state ?? stateOf(events));
+  const state = result ? endOf(result) : (data?.job.state ?? stateOf(events));
   return (
     <section ref={box} class="job" aria-label={`job ${id}`} data-state={state}>
       {!result && <Trouble problem={problem} />}
       <Timeline events={events} result={result} running={!result} />
       <Packets run={told.run} result={result} request={request} />
       {result && <ResultBlock result={result} />}
-      {request && <Again id={id} request={request} over={over} beside={show} />}
+      {request && <Actions id={id} request={request} over={over} beside={show} />}
     </section>
   );
+}
+
+function endOf(result: Result): string {
+  const code = result.failure?.code;
+  return code === 'expired' || code === 'cancelled' ? code : 'finished';
 }
 
 function stateOf(events: JobEvent[]): string {
@@ -160,7 +165,7 @@ function textOf({ event }: Progress): string {
     .join(', ');
 }
 
-interface AgainProps {
+interface ActionsProps {
   id: string;
   request: JobRequest;
   over: boolean;
@@ -168,8 +173,9 @@ interface AgainProps {
   beside: boolean;
 }
 
-function Again({ id, request, over, beside }: AgainProps) {
+function Actions({ id, request, over, beside }: ActionsProps) {
   const [problem, setProblem] = useState<Problem | null>(null);
+  const [asked, setAsked] = useState(false);
   const off = needs('operator');
 
   async function again(): Promise<void> {
@@ -181,12 +187,30 @@ function Again({ id, request, over, beside }: AgainProps) {
     }
   }
 
+  /** What comes of it is told by the feed, as to everybody who looks. */
+  async function cancel(): Promise<void> {
+    setAsked(true);
+    try {
+      await api.cancel(id);
+      setProblem(null);
+    } catch (error) {
+      setAsked(false);
+      setProblem(toProblem(error));
+    }
+  }
+
   return (
     <>
       <div class="actions">
-        <button type="button" {...off} disabled={!over || off.disabled} onClick={() => void again()}>
-          Run again
-        </button>
+        {over ? (
+          <button type="button" {...off} onClick={() => void again()}>
+            Run again
+          </button>
+        ) : (
+          <button type="button" {...off} disabled={asked || off.disabled} onClick={() => void cancel()}>
+            Cancel
+          </button>
+        )}
         {!beside && (
           <a class="button" href={link('run', request.function, { from: id })}>
             Change and run
@@ -201,7 +225,7 @@ function Again({ id, request, over, beside }: AgainProps) {
           </a>
         )}
       </div>
-      <Trouble problem={problem} title="Not accepted" />
+      <Trouble problem={problem} title={over ? 'Not accepted' : 'Not cancelled'} />
     </>
   );
 }
