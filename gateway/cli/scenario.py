@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Annotated, Any
@@ -13,6 +14,8 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
+from rich.text import Text
 
 from gateway.cli import render, runner
 from gateway.cli.demo import Steps
@@ -25,6 +28,7 @@ from gateway.cli.scenarios.story import Story
 from gateway.cli.stack import Ended
 
 _MOST_SEED = 1_000_000
+_LOOK_S = 0.5
 
 
 def scenario(
@@ -68,7 +72,8 @@ async def _play(story: Story, seed: int, *, long: bool, keep: bool) -> bool:
         with _folder(keep=keep) as folder:
             async with running(story.wish(folder), say=step) as network:
                 async with staged(network, seed=seed, long=long, say=step) as stage:
-                    await network.stack.during(_told(story, stage))
+                    async with _live(stage):
+                        await network.stack.during(_told(story, stage))
                     span = stage.timeline.now()
                 step("stopping the network")
     except Ended as ended:
@@ -90,6 +95,29 @@ def _folder(*, keep: bool) -> Generator[Path]:
         yield Path(temporary)
 
 
+@asynccontextmanager
+async def _live(stage: Stage) -> AsyncGenerator[None]:
+    """Show how many jobs a second end now, in one line that changes; for people at a terminal."""
+
+    async def show(status: Status) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            rates = stage.timeline.rates_now()
+            told = ", ".join(f"{function} {rate:.0f}" for function, rate in rates.items())
+            status.update(f"jobs/s: {told or '-'}; {stage.desk.waiting} under way")
+
+    if render.json_wanted():
+        yield
+        return
+    with Status("", console=render.stderr()) as status:
+        async with asyncio.TaskGroup() as tasks:
+            showing = tasks.create_task(show(status))
+            try:
+                yield
+            finally:
+                showing.cancel()
+
+
 async def _told(story: Story, stage: Stage) -> None:
     """Play the story; one that cannot go on is a check that does not hold."""
     try:
@@ -109,8 +137,10 @@ def _print(story: Story, stage: Stage, seed: int, span: float) -> None:
         return
     console = render.stdout()
     width = console.width if console.is_terminal else 120
-    for line in [*chart.draw(marks, served, span=span, width=width), "", *chart.told(marks), ""]:
-        console.print(escape(line), soft_wrap=True)
+    drawn = Text("\n".join([*chart.draw(marks, served, span=span, width=width), "", *chart.told(marks), ""]))
+    for sign, colour in chart.COLOURS.items():
+        drawn.highlight_words([sign], colour)
+    console.print(drawn, soft_wrap=True)
     for side in stage.sides:
         console.print(side.table(), "")
     console.print(checks.table(stage.checks))

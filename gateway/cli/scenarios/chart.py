@@ -25,6 +25,15 @@ SIGNS: Mapping[Kind, str] = {
     "upload": "▲",
     "note": "◆",
 }
+COLOURS: Mapping[str, str] = {
+    "●": "green",
+    "✖": "bold red",
+    "‖": "yellow",
+    "╌": "yellow",
+    "~": "yellow",
+    "!": "bold cyan",
+}
+"""How a terminal sets signs apart."""
 AFTER: Mapping[Kind, str] = {
     "start": "┄",
     "ready": "━",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from itertools import count
 from typing import Literal
@@ -48,6 +49,11 @@ class Timeline:
     def last(self, lane: str, kind: Kind) -> float:
         """When a mark of this kind was last made on a lane."""
         return next(mark.at for mark in reversed(self.marks) if (mark.lane, mark.kind) == (lane, kind))
+
+    def rates_now(self) -> dict[str, float]:
+        """Jobs of each function that ended within the last second."""
+        since = self.now() - 1.0
+        return {function: len(times) - bisect_left(times, since) for function, times in self.served.items()}
 
     def job(self, function: str) -> None:
         """A job of this function ended now."""
