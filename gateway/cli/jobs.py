@@ -22,6 +22,7 @@ from gateway.cli.up import labels
 
 _WAIT_S = 20.0
 _MARGIN_S = 30.0
+_LINGER_S = 0.2
 """How long after a job's deadline its result may take to be told."""
 
 app = typer.Typer(help="Jobs: list, show, cancel.", invoke_without_command=True)
@@ -154,6 +155,8 @@ async def watched(client: Client, receipt: Mapping[str, Any]) -> dict[str, Any]:
         told = await awaited(client, receipt)
         # The result may overtake the last lines of the feed.
         await asyncio.wait({group.create_task(shown.wait())}, timeout=0.5)
+        # So may the last event: progress comes by a stream of its own.
+        await asyncio.sleep(_LINGER_S)
         shown.set()
         task.cancel()
     return told
