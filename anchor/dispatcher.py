@@ -83,7 +83,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Dispatch until cancelled."""
         await self._caller.open()
-        await self._bus.nc.subscribe(subjects.CANCELLED, cb=self._told_of_cancel)
+        await self._bus.subscribe(subjects.CANCELLED, self._told_of_cancel)
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             for lane in self._lanes.values():

@@ -4,7 +4,7 @@ Everything lies under one state directory, 0700, and is made once; a second call
 is there and adds what is missing, such as a new node's key. Layout:
 
     keys/*.nk                seeds of the operator, the accounts and the roles' signing keys
-    creds/<identity>.creds   one file an identity: anchor, gateway, runtime-<node>, operator, provisioner
+    creds/<identity>.creds   one file an identity: anchor1, gateway, runtime-<node>, operator, admin, provisioner
     nodes/<node>.nk          the node's own signing key: with it a runtime makes its workers' tokens
     tls/                     the network's own certificate authority and the servers' certificates (`access.ca`)
     nats/server.conf         operator mode, two accounts and SYS, JetStream, full resolver
@@ -27,6 +27,7 @@ from contracts.functions import check_node
 
 PROVISIONER_ID = "provisioner"
 OPERATOR_ID = "operator"
+ADMIN_ID = "admin"
 _PATIENCE_S = 30.0
 _ACCOUNTS = ("SYS", "MEASURE", "MANAGE")
 

@@ -227,10 +227,20 @@ OPERATOR = _role(
     [subjects.RESULTS, subjects.JOB_EVENTS, "mmn.modules.>", f"{subjects.INBOX_DEFAULT}.>"],
 )
 
+ADMIN = _role(
+    "admin",
+    # Calls go past every budget, and a caller chooses where in MANAGE the answer is written.
+    [*OPERATOR.publish, subjects.CALLS],
+    OPERATOR.subscribe,
+)
+
 PROVISIONER = _role(
     "provisioner",
     ["$JS.API.>"],
     [f"{subjects.INBOX_MANAGE}.{NAME}.>"],
 )
 
-MANAGE_ROLES: tuple[Role, ...] = (RUNTIME, ANCHOR, GATEWAY, OPERATOR, PROVISIONER)
+MANAGE_ROLES: tuple[Role, ...] = (RUNTIME, ANCHOR, GATEWAY, OPERATOR, ADMIN, PROVISIONER)
+
+PEOPLE: tuple[Role, ...] = (OPERATOR, ADMIN)
+"""Roles for the `nats` command line: answers come to its default inbox."""

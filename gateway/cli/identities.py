@@ -25,6 +25,7 @@ def credentials(
     make = files.credentials
     made = {
         "operator": make(roles.OPERATOR, provision.OPERATOR_ID),
+        "admin": make(roles.ADMIN, provision.ADMIN_ID),
         "provisioner": make(roles.PROVISIONER, provision.PROVISIONER_ID),
         "gateway": make(roles.GATEWAY, GATEWAY_ID, file="gateway"),
     }
@@ -54,6 +55,7 @@ def hand_out(
     anchor/        nats.creds
     gateway/       nats.creds, password: the first user's
     operator/      nats.creds, password: what people use
+    admin/         nats.creds: for administrators, who may also call workers past the Anchors
     node-<node>/   nats.creds, signing.key, measure-account: the public key of account MEASURE
 
     Whoever connects to NATS also has ca.crt, which vouches for the server.
@@ -70,6 +72,7 @@ def hand_out(
         "anchor": {"nats.creds": made["anchor1"]},
         "gateway": {"nats.creds": made["gateway"], PASSWORD_FILE: password},
         "operator": {"nats.creds": made["operator"], PASSWORD_FILE: password},
+        "admin": {"nats.creds": made["admin"]},
     }
     for node in nodes:
         # A hyphen is in no node's id, so that no node is taken for a service.

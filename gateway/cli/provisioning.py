@@ -56,7 +56,7 @@ def provision(
 
     What is there already is kept; the same command with more nodes adds those.
     --dir then holds the operator's key: no service needs it. Each service needs its own folder of --hand-out:
-    nats, streams, anchor, gateway, operator (for people), node-n1 and so on. The server speaks TLS 1.3; its
+    nats, streams, anchor, gateway, operator and admin (for people), node-n1 and so on. The server speaks TLS 1.3; its
     certificate is renewed by the same command, and is good for --host, --name and this machine.
 
     Examples:

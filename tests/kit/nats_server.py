@@ -85,7 +85,7 @@ class NatsServer:
     async def connect(self, role: roles.Role, identity: str) -> bus.Bus:
         """Connect as a role of account MANAGE; closed when the server is."""
         credentials = bus.FileCredentials(self.files.credentials(role, identity))
-        inbox = subjects.INBOX_DEFAULT if role is roles.OPERATOR else subjects.manage_inbox(identity)
+        inbox = subjects.INBOX_DEFAULT if role in roles.PEOPLE else subjects.manage_inbox(identity)
         connection = await bus.connect(self.url, credentials, identity=identity, inbox=inbox, ca=bus.read_ca(self.ca))
         self._connections.append(connection)
         return connection

@@ -11,6 +11,7 @@ class Relay:
 
     def __init__(self, target: str) -> None:
         self._host, self._port = urlsplit(target).hostname, urlsplit(target).port
+        self.scheme = urlsplit(target).scheme
         self._passing: set[asyncio.Task[None]] = set()
         self._held: list[asyncio.StreamWriter] = []
         self.url = ""
@@ -54,7 +55,7 @@ async def relay(target: str) -> AsyncIterator[Relay]:
     """A relay in front of a NATS server's URL, gone afterwards."""
     running = Relay(target)
     server = await asyncio.start_server(running.accept, "127.0.0.1", 0)
-    running.url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    running.url = f"{running.scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield running
     finally:

@@ -209,6 +209,20 @@ async def test_a_job_by_nats_alone(network: RunningNetwork) -> None:
     assert result["data"]["text"] == "by nats"
 
 
+async def test_a_call_past_the_anchors_by_an_administrator(network: RunningNetwork) -> None:
+    """As `nats --creds admin.creds req mmn.fn.echo` does it: one reply, which is the whole result."""
+    told = network.stack()
+    tls = ssl.create_default_context(cafile=told["nats"]["ca"])
+    nc = await nats.connect(told["nats"]["url"], user_credentials=told["credentials"]["admin"], tls=tls)
+    try:
+        reply = await nc.request("mmn.fn.echo", b'{"params":{"text":"straight"}}', timeout=10)
+    finally:
+        await nc.close()
+    result = json.loads(reply.data)
+    assert result["data"]["text"] == "straight"
+    assert finished(network.api, result["job"])["by"] == result["by"]
+
+
 def test_a_key_makes_a_repeated_run_the_same_job(network: RunningNetwork) -> None:
     first = network.mmn("run", "echo", "text=once", "--key", "by-hand-1", "-o", "json").json()
     again = network.mmn("run", "echo", "text=once", "--key", "by-hand-1", "-o", "json").json()

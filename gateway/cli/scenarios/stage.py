@@ -48,7 +48,7 @@ class Links:
     async def connect(self, role: roles.Role) -> bus.Bus:
         """A connection with the rights of a role."""
         identity = f"scenario-{role.name}"
-        inbox = subjects.INBOX_DEFAULT if role is roles.OPERATOR else subjects.manage_inbox(identity)
+        inbox = subjects.INBOX_DEFAULT if role in roles.PEOPLE else subjects.manage_inbox(identity)
         credentials = bus.FileCredentials(self.network.files.credentials(role, identity))
         made = await bus.connect(
             self.network.nats_url,

@@ -127,6 +127,7 @@ PUBLISH: dict[str, list[str]] = {
         "_INBOX_m.anchor1.x",
     ],
 }
+PUBLISH["admin"] = [subject for subject in PUBLISH["operator"] if subject not in CALLS]
 WIDE = [">", "mmn.>", "mmn.fn.>", "mmn.jobs.>", "$SRV.>", "$JS.>", "$KV.>", "$O.>", "$SYS.>", "*.>", "_INBOX_m.>"]
 SUBSCRIBE: dict[str, list[str]] = {
     "worker": [
@@ -169,6 +170,7 @@ SUBSCRIBE: dict[str, list[str]] = {
     ],
     "operator": [*WIDE, "mmn.out.*.*", "mmn.jobs.submit", "mmn.jobs.cancelled", "mmn.logs.*", "mmn.jobs.queue.*.*.*"],
 }
+SUBSCRIBE["admin"] = [*SUBSCRIBE["operator"], *CALLS]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -178,10 +180,10 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Nats
 
 
 async def join(server: NatsServer, role: str) -> Bus:
-    """One identity of each role: worker `n1_me` of echo, runtime n1, anchor1, gateway1, operator."""
+    """One identity of each role: worker `n1_me` of echo, runtime n1, anchor1, gateway1, operator, admin."""
     if role == "worker":
         return await worker(server)
-    names = {"runtime": "n1", "anchor": "anchor1", "gateway": "gateway1", "operator": "operator"}
+    names = {"runtime": "n1", "anchor": "anchor1", "gateway": "gateway1", "operator": "operator", "admin": "admin"}
     found = next(one for one in roles.MANAGE_ROLES if one.name == role)
     return await server.connect(found, names[role])
 
@@ -245,6 +247,7 @@ async def test_what_a_role_needs_it_has(server: NatsServer, role: str) -> None:
         ),
         "gateway": ([subjects.SUBMIT, subjects.CANCEL, "$SRV.PING", "$KV.functions.x"], [subjects.RESULTS]),
         "operator": ([subjects.SUBMIT, subjects.CANCEL, "$SRV.PING"], [subjects.RESULTS, "_INBOX.>"]),
+        "admin": ([subjects.SUBMIT, "$SRV.PING", *CALLS], [subjects.RESULTS, "_INBOX.>"]),
     }
     connection = await join(server, role)
     publish, subscribe = own[role]
@@ -253,6 +256,7 @@ async def test_what_a_role_needs_it_has(server: NatsServer, role: str) -> None:
     for subject in subscribe:
         await connection.nc.subscribe(subject)
     await connection.settle()
+    assert not connection.denied
     await connection.drain()
 
 

@@ -1,6 +1,7 @@
 """A connection comes back from whatever ended it, and no message can end it."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from contracts.bus import Bus, CannotConnect, FileCredentials, KeyCredentials
 from contracts.tail import Tail
 from tests.integration.contracts.conftest import WorkerIdentity, send_raw
 from tests.kit.eventually import eventually
-from tests.kit.nats_server import NatsServer
+from tests.kit.nats_server import NatsServer, nats_server
 from tests.kit.relay import relay
 
 PROBE = "mmn.fn.echo.n1_me"
@@ -156,18 +157,30 @@ async def test_whatever_goes_wrong_in_reconnecting_it_is_tried_again(server: Nat
 # --- peers that freeze -------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+async def either(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[NatsServer]:
+    async with nats_server(tmp_path, tls=request.param) as running:
+        yield running
+
+
+async def through(server: NatsServer, url: str) -> Bus:
+    """Connect as a gateway to another address of the server."""
+    credentials = FileCredentials(server.files.credentials(roles.GATEWAY, "gateway1"))
+    ca = bus.read_ca(server.ca)
+    return await bus.connect(url, credentials, identity="gateway1", inbox="_INBOX_m.gateway1", ca=ca)
+
+
 async def stuff(connection: Bus) -> None:
     """Publish more than the kernel's buffers take, without waiting for anyone."""
     for _ in range(30):
         await connection.nc.publish("mmn.jobs.submit", b"x" * 900_000)
-    writer: asyncio.StreamWriter = connection.nc._transport._io_writer  # type: ignore[union-attr]  # of the TCP transport
+    writer: asyncio.StreamWriter = connection.nc._transport._bare_io_writer  # type: ignore[union-attr]  # below TLS
     await eventually(lambda: writer.transport.get_write_buffer_size() > 1_000_000)
 
 
-async def test_a_peer_that_froze_with_our_bytes_is_left_for_a_new_connection(server: NatsServer) -> None:
-    async with relay(server.url) as between:
-        credentials = FileCredentials(server.files.credentials(roles.GATEWAY, "gateway1"))
-        connection = await bus.connect(between.url, credentials, identity="gateway1", inbox="_INBOX_m.gateway1")
+async def test_a_peer_that_froze_with_our_bytes_is_left_for_a_new_connection(either: NatsServer) -> None:
+    async with relay(either.url) as between:
+        connection = await through(either, between.url)
         between.freeze()
         await stuff(connection)
         # As after the pings that were not answered.
@@ -176,10 +189,9 @@ async def test_a_peer_that_froze_with_our_bytes_is_left_for_a_new_connection(ser
         await connection.drain(within=1.0)
 
 
-async def test_leaving_a_frozen_server_ends_in_time(server: NatsServer) -> None:
-    async with relay(server.url) as between:
-        credentials = FileCredentials(server.files.credentials(roles.GATEWAY, "gateway1"))
-        connection = await bus.connect(between.url, credentials, identity="gateway1", inbox="_INBOX_m.gateway1")
+async def test_leaving_a_frozen_server_ends_in_time(either: NatsServer) -> None:
+    async with relay(either.url) as between:
+        connection = await through(either, between.url)
         between.freeze()
         await stuff(connection)
         async with asyncio.timeout(4):

@@ -29,8 +29,9 @@ def test_a_node_name_cannot_carry_a_wildcard_into_a_template() -> None:
             roles.worker(node)
 
 
-def test_only_anchors_call_workers() -> None:
-    assert [role.name for role in EVERY if any(subject.startswith("mmn.fn.") for subject in role.publish)] == ["anchor"]
+def test_only_anchors_and_administrators_call_workers() -> None:
+    callers = [role.name for role in EVERY if any(subject.startswith("mmn.fn.") for subject in role.publish)]
+    assert callers == ["anchor", "admin"]
 
 
 def test_only_a_runtime_announces() -> None:

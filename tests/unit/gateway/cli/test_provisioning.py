@@ -27,6 +27,7 @@ def test_each_process_is_handed_out_what_it_needs_and_no_more(tmp_path: Path) ->
         "anchor": {"ca.crt", "nats.creds"},
         "gateway": {"ca.crt", "nats.creds", "password"},
         "operator": {"ca.crt", "nats.creds", "password"},
+        "admin": {"ca.crt", "nats.creds"},
         "node-n1": node,
         "node-n2": node,
     }
