@@ -8,15 +8,19 @@ from importlib.metadata import version
 
 import structlog
 
+from anchor.backpressure import Backpressure
 from anchor.breakers import Breaker
 from anchor.cancellation import Cancel
 from anchor.checks import Checks
 from anchor.discovery import Discovery
 from anchor.dispatcher import Dispatcher
 from anchor.ledger import Ledger
+from anchor.pressure import Shedding
+from anchor.quotas import Allowance, Quotas, exempting
 from anchor.registry import Registry
 from anchor.service import Submit, register
 from anchor.settings import Settings, load
+from anchor.shares import Shares
 from anchor.slots import Slots
 from anchor.sweeper import Sweeper
 from contracts import bus, clock, heart, logs, process, subjects
@@ -43,8 +47,17 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
     dispatcher = Dispatcher(connection, registry, Slots(registry), ledger, ack_wait=settings.ack_wait)
     checks = Checks(connection, registry)
     discovery = Discovery(connection, registry, checks)
-    sweeper = Sweeper(connection, registry, dispatcher, ledger, every=settings.sweep_every)
+    quotas = Quotas(
+        client=Allowance(settings.client_rate, settings.client_burst),
+        target=Allowance(settings.target_rate, settings.target_burst),
+        exempt=exempting(settings.target_exempt),
+    )
+    shares = Shares(connection, quotas, dispatcher.held_by_queue)
+    sweeper = Sweeper(connection, registry, dispatcher, ledger, shares, every=settings.sweep_every)
     lag = heart.LoopLag()
+    shedding = Shedding(wait_s=settings.shed_wait, lag_s=settings.shed_lag)
+    backpressure = Backpressure(registry, dispatcher, shedding, lag.recent)
+    submit = Submit(connection, registry, dispatcher, ledger, quotas, backpressure)
 
     def report() -> Health:
         return Health(
@@ -59,6 +72,8 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
             faults=dispatcher.faults,
             breakers=registry.open_breakers(),
             routing=registry.routed(),
+            rejected=submit.refused.total(),
+            refused=dict(submit.refused),
             loop_lag_ns=lag.take(),
             rss_bytes=heart.resident_bytes(),
         )
@@ -76,9 +91,12 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
                     discovery.run(known),
                     checks.run(),
                     dispatcher.run(),
+                    shares.run(),
                 )
             ]
+            await shares.open()
             await discovery.open()
+            await shares.learn()
             try:
                 async with asyncio.timeout(_DEPLOYMENTS_WITHIN_S):
                     await known.wait()
@@ -89,7 +107,7 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
                 connection,
                 settings.id,
                 version("mmn"),
-                Submit(connection, registry, dispatcher, ledger),
+                submit,
                 Cancel(connection, ledger),
                 limit=settings.submit_limit,
             )

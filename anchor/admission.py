@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema_rs
 
 from anchor.registry import Instance, Registry
-from contracts import clock, functions
+from contracts import clock, functions, targets
 from contracts.errors import InvalidField, Refused
 from contracts.jobs import Job, JobRequest, job_id_of, new_job_id
 from contracts.modules import Card
@@ -30,11 +30,11 @@ class Schemas:
     """Compiled parameter schemas, one per function."""
 
     def __init__(self) -> None:
-        self._compiled: dict[str, tuple[dict[str, Any], Any]] = {}
+        self._compiled: dict[str, tuple[dict[str, Any], Any, tuple[targets.Field, ...]]] = {}
 
     def _validator(self, card: Card) -> Any:
         """The compiled schema of this very card: a digest is only what a worker says of itself."""
-        schema, validator = self._compiled.get(card.function, (None, None))
+        schema, validator, _ = self._compiled.get(card.function, (None, None, ()))
         if schema is not card.params_schema:
             try:
                 # Schemas come from workers: without this, a reference would be fetched from wherever it points.
@@ -42,8 +42,13 @@ class Schemas:
             except (ValueError, jsonschema_rs.ReferencingError) as error:
                 rule = f"the parameter schema of {card.function} cannot be used: {str(error)[:200]}"
                 raise Refused(409, "bad-schema", f"function: {rule}") from error
-            self._compiled[card.function] = (card.params_schema, validator)
+            self._compiled[card.function] = (card.params_schema, validator, targets.fields(card.params_schema))
         return validator
+
+    def targets(self, request: JobRequest) -> list[targets.Target]:
+        """Whom a request that was just checked would measure."""
+        compiled = self._compiled.get(request.function)
+        return targets.read(compiled[2], request.params) if compiled else []
 
     def check(self, card: Card, params: Mapping[str, Any]) -> None:
         """Raise InvalidField for the first parameter that breaks the function's schema."""

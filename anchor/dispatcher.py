@@ -8,7 +8,7 @@ comes back to another, which looks for a stored result before it runs anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -17,12 +17,13 @@ from nats.aio.msg import Msg
 from anchor import outcomes
 from anchor.budget import Budget
 from anchor.calls import Caller, Served, stop_call
+from anchor.dealer import Dealer
 from anchor.held import Held
-from anchor.lanes import Lane
+from anchor.lanes import Key, Lane, Mark
 from anchor.ledger import Ledger
 from anchor.registry import Instance, Registry
 from anchor.slots import Slots
-from contracts import clock, codec, subjects
+from contracts import clock, codec, streams, subjects
 from contracts.bus import Bus
 from contracts.errors import MmnError, Unavailable
 from contracts.failure import Code, Failure, failed
@@ -52,7 +53,9 @@ class Dispatcher:
         self._ledger = ledger
         self._ack_wait = ack_wait
         self._caller = Caller(bus, ledger.has_result)
-        self._lanes: dict[tuple[str, str, str], Lane] = {}
+        self._dealer = Dealer(slots)
+        self._lanes: dict[Key, Lane] = {}
+        self.queue_bound = streams.QUEUE_BOUND
         self._held: dict[str, Held] = {}
         self._cancelled: dict[str, None] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -90,11 +93,12 @@ class Dispatcher:
                 tasks.create_task(lane.run())
             tasks.create_task(self._keep_alive())
 
-    def lane(self, key: tuple[str, str, str]) -> Lane:
+    def lane(self, key: Key) -> Lane:
         """The lane of a class, function and place; made at its first use."""
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Lane(self._bus, self._slots, key, self._take, ack_wait=self._ack_wait)
+            lane = Lane(self._bus, self._slots, self._dealer, key, self._take, ack_wait=self._ack_wait)
+            self._lanes[key] = lane
             if self._tasks is not None:
                 self._tasks.create_task(lane.run())
         return lane
@@ -109,10 +113,24 @@ class Dispatcher:
         lane.admitted()
         return lane
 
-    def sweep_hint(self, key: tuple[str, str, str], stored: int) -> None:
-        """The stream holds so many messages of a lane, those in hand included."""
-        lane = self.lane(key)
-        lane.hint(stored - lane.held)
+    def waiting_at(self, key: Key) -> int:
+        """Jobs believed to wait in one queue."""
+        lane = self._lanes.get(key)
+        return lane.waiting if lane else 0
+
+    def held_by_queue(self) -> dict[Key, int]:
+        """Jobs this Anchor has in hand, by queue."""
+        return {key: lane.held for key, lane in self._lanes.items() if lane.held}
+
+    def marks(self) -> dict[Key, Mark]:
+        """Where every lane is, before the stream is counted."""
+        return {key: lane.mark() for key, lane in self._lanes.items()}
+
+    def counted(self, stored: Mapping[Key, int], elsewhere: Mapping[Key, int], since: Mapping[Key, Mark]) -> None:
+        """The stream holds so many jobs in each queue, those in hand included; `elsewhere` are in other hands."""
+        for key in {*stored, *self._lanes}:
+            lane = self.lane(key)
+            lane.counted(stored.get(key, 0) - lane.held - elsewhere.get(key, 0), since.get(key, Mark()))
 
     async def _told_of_cancel(self, msg: Msg) -> None:
         try:
@@ -133,6 +151,7 @@ class Dispatcher:
     async def stop(self, *, grace: float) -> None:
         """Finish what is in hand for `grace` seconds; give the rest back to the queue at once."""
         self._stopping = True
+        self._dealer.close()
         if self._held:
             self._idle.clear()
             try:

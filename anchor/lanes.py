@@ -1,21 +1,23 @@
 """Pulling from the queue: one lane per class, function and place, permits first.
 
-A lane asks the stream for exactly as many jobs as it holds permits for, and only when there
-is reason to believe that jobs wait: it was told of an admission, the last delivery said more
-are pending, or the sweeper counted some. It waits on the server for a tenth of a second at
-most with a permit in hand, so idle lanes take no slot from busy ones.
+A lane asks the stream for exactly as many jobs as the dealer gave it permits for, and wants
+permits only when there is reason to believe that jobs wait: it was told of an admission, the
+last delivery said more are pending, or the sweeper counted some. It waits on the server for a
+tenth of a second at most with a permit in hand, so idle lanes take no slot from busy ones.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import nats.errors
 import structlog
 from nats.js import api
 from nats.js.errors import APIError
 
+from anchor.dealer import Dealer
 from anchor.registry import Instance
 from anchor.slots import Slots
 from contracts import streams, subjects
@@ -33,60 +35,111 @@ _INACTIVE_S = 3600.0
 _MAX_ACK_PENDING = 65536
 
 Start = Callable[[Delivery, Instance], Awaitable[None]]
+Key = tuple[str, str, str]
+"""Class, function and place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a lane was when something was asked of the server."""
+
+    admissions: int = 0
+    deliveries: int = 0
 
 
 class Lane:
-    """Jobs of one class and function that wait at one place."""
+    """Jobs of one class and function that wait at one place.
 
-    def __init__(self, bus: Bus, slots: Slots, key: tuple[str, str, str], start: Start, *, ack_wait: float) -> None:
-        self.job_class, self.function, self.place = key
+    `waiting` is how many are believed to wait, in nobody's hand; `held` are in this Anchor's.
+    """
+
+    def __init__(self, bus: Bus, slots: Slots, dealer: Dealer, key: Key, start: Start, *, ack_wait: float) -> None:
+        self.key = key
         self.subject = subjects.queue(*key)
         self.waiting = 0
         self.held = 0
         self._consumer = "_".join(key)
         self._bus = bus
         self._slots = slots
+        self._dealer = dealer
         self._start = start
         self._ack_wait = ack_wait
         self._admissions = 0
+        self._deliveries = 0
+        self._granted: list[Instance] = []
+        self._pulling: list[Instance] = []
+        self._resting = False
         self._wake = asyncio.Event()
         self._pull: PullInbox | None = None
-        slots.when_free(self.function, self._slot_freed)
+        dealer.join(self)
 
-    def _slot_freed(self) -> None:
-        if self.waiting:
-            self._wake.set()
+    @property
+    def wants(self) -> int:
+        """Permits it could use besides those it has."""
+        if self._resting:
+            return 0
+        return max(0, min(self.waiting, _MOST_AT_ONCE) - len(self._granted) - len(self._pulling))
 
-    def hint(self, waiting: int) -> None:
-        """Believe that at least so many jobs wait here."""
-        self.waiting = max(self.waiting, waiting)
-        if self.waiting:
-            self._wake.set()
+    def grant(self, permit: Instance) -> None:
+        """Take a permit from the dealer."""
+        self._granted.append(permit)
+        self._wake.set()
+
+    def mark(self) -> Mark:
+        """Where this lane is now, to be given back to `counted`."""
+        return Mark(self._admissions, self._deliveries)
+
+    def counted(self, waiting: int, since: Mark) -> None:
+        """The stream was counted after `since`: so many jobs waited here."""
+        if self._deliveries == since.deliveries:
+            # A delivery would have told better. What was admitted since may be counted twice; the next one corrects it.
+            self.waiting = max(0, waiting) + self._admissions - since.admissions
+        self._dealer.ask(self)
 
     def admitted(self) -> None:
-        """One more job was stored here."""
+        """One more job is stored here, or is about to be."""
         self.waiting += 1
         self._admissions += 1
-        self._wake.set()
+        self._dealer.ask_now(self)
+
+    def withdrawn(self) -> None:
+        """A job that was admitted could not be stored."""
+        self.waiting = max(0, self.waiting - 1)
+
+    def remind(self) -> None:
+        """A job may have come too late for the pull that asked for it: believe that one waits."""
+        self.waiting = max(1, self.waiting)
+        self._dealer.ask(self)
 
     async def run(self) -> None:
         """Pull for ever; a lost consumer or server only delays."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self.waiting:
-                permits = self._slots.take_many(self.function, self.place, min(self.waiting, _MOST_AT_ONCE))
-                if not permits:
-                    break
-                try:
-                    await self._pull_into(permits)
-                except (PullError, APIError, nats.errors.Error, TimeoutError) as error:
-                    log.info("pull interrupted", lane=self._consumer, reason=str(error) or type(error).__name__)
-                    await self._reset()
-                    await asyncio.sleep(_RETRY_S)
-                finally:
-                    for permit in permits:
-                        self._slots.release(permit)
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._granted:
+                    self._pulling, self._granted = self._granted, []
+                    await self._pull_once()
+        finally:
+            self._release(self._granted)
+
+    async def _pull_once(self) -> None:
+        try:
+            await self._pull_into(self._pulling)
+        except (PullError, APIError, nats.errors.Error, TimeoutError) as error:
+            log.info("pull interrupted", lane=self._consumer, reason=str(error) or type(error).__name__)
+            self._resting = True
+            self._release(self._pulling)
+            await self._reset()
+            await asyncio.sleep(_RETRY_S)
+        finally:
+            self._resting = False
+            self._release(self._pulling)
+        self._dealer.ask(self)
+
+    def _release(self, permits: list[Instance]) -> None:
+        while permits:
+            self._slots.release(permits.pop())
 
     async def _pull_into(self, permits: list[Instance]) -> None:
         """Pull at most one job per permit. Permits that found a job leave the list."""
@@ -103,6 +156,7 @@ class Lane:
                 self.waiting = self._admissions - before
                 return
             self.waiting = item.pending + self._admissions - before
+            self._deliveries += 1
             await self._start(item, permits.pop())
 
     async def _open(self) -> PullInbox:

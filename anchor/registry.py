@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from anchor.breakers import Breaker, Standing, ejections
 from anchor.instance import Instance
 from anchor.limiter import Limiter
+from anchor.pressure import Capacity
 from contracts.functions import Deployment
 from contracts.modules import DOWN_AFTER_S, SUSPECT_AFTER_S, Card, Routed, State
 
@@ -47,6 +48,7 @@ class _Known:
     deleted: bool = False
     card: Card | None = None
     run_ns: float | None = None
+    runs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,11 +353,19 @@ class Registry:
         """Learn how long jobs of a function take, for the expected wait."""
         known = self._known(function)
         known.run_ns = run_ns if known.run_ns is None else known.run_ns + SMOOTHING * (run_ns - known.run_ns)
+        known.runs += 1
 
-    def expected_wait_ns(self, function: str, ahead: int, *, node: str | None = None) -> int | None:
-        """How long a job waits behind `ahead` others; None while nothing has run yet."""
+    def capacity(self, function: str, *, node: str | None = None) -> Capacity:
+        """What a function can do on one node, or anywhere, with the instances that get calls now."""
         known = self._functions.get(function)
-        width = sum(instance.limit for instance in self.instances(function, node=node))
-        if known is None or known.run_ns is None or not width:
-            return None
-        return int(max(0, ahead - width + 1) * known.run_ns / width)
+        if known is None:
+            return Capacity(width=0.0, free=0, run_ns=None)
+        width, free = 0.0, 0
+        for one in known.instances.values():
+            if (node is None or one.node == node) and one.state == "up" and not one.ejected:
+                limit = one.limiter.limit
+                width += limit
+                left = int(limit) - one.in_flight - one.elsewhere
+                if left > 0:
+                    free += left
+        return Capacity(width, free, known.run_ns, known.runs)

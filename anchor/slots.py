@@ -20,25 +20,23 @@ _POLL_S = 0.1
 
 
 class Slots:
-    """Hands out permits over the registry's instances."""
+    """Hands out permits over the registry's instances.
+
+    `on_free` is called with a function, and the node or None, whenever it may have gained a slot there.
+    """
 
     def __init__(self, registry: Registry, *, chance: random.Random | None = None) -> None:
         self._registry = registry
         # Chance here spreads load, it guards nothing.
         self._chance = chance or random.Random()
         self._freed: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        self._waiters: dict[str, list[Callable[[], None]]] = defaultdict(list)
+        self.on_free: Callable[[str, str | None], None] = lambda _, __: None
         registry.on_free = self.freed
 
-    def when_free(self, function: str, callback: Callable[[], None]) -> None:
-        """Call back whenever the function may have gained a slot; earlier callers are called first."""
-        self._waiters[function].append(callback)
-
-    def freed(self, function: str) -> None:
-        """Tell everyone who waits for a slot of this function."""
+    def freed(self, function: str, node: str | None = None) -> None:
+        """Tell everyone who waits for a slot of this function, on one node or anywhere."""
         self._freed[function].set()
-        for callback in self._waiters[function]:
-            callback()
+        self.on_free(function, node)
 
     def take(self, function: str, place: str, *, avoid: Collection[str] = ()) -> Instance | None:
         """Reserve one slot at a place (a node id or `any`), or None when all are taken."""
@@ -50,17 +48,10 @@ class Slots:
             instance.in_flight += 1
         return instance
 
-    def take_many(self, function: str, place: str, at_most: int) -> list[Instance]:
-        """Reserve up to `at_most` slots."""
-        taken: list[Instance] = []
-        while len(taken) < at_most and (instance := self.take(function, place)) is not None:
-            taken.append(instance)
-        return taken
-
     def release(self, instance: Instance) -> None:
         """Give a slot back."""
         instance.in_flight -= 1
-        self.freed(instance.function)
+        self.freed(instance.function, instance.node)
 
     async def wait(self, function: str, place: str, *, avoid: Collection[str], within: float) -> Instance | None:
         """Reserve a slot as soon as there is one, for at most `within` seconds; None after that."""
@@ -71,7 +62,8 @@ class Slots:
                     freed.clear()
                     try:
                         # Slots also come free by time alone, when pressure on an instance ends.
-                        await asyncio.wait_for(freed.wait(), _POLL_S)
+                        async with asyncio.timeout(_POLL_S):
+                            await freed.wait()
                     except TimeoutError:
                         continue
                 return instance

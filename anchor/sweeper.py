@@ -13,15 +13,17 @@ import nats.errors
 import structlog
 
 from anchor.dispatcher import Dispatcher
+from anchor.lanes import Key, Mark
 from anchor.ledger import Ledger
 from anchor.queue import Queue, Queued
 from anchor.registry import Registry
+from anchor.shares import Shares
 from contracts import clock, streams, subjects
 from contracts.bus import Bus
 from contracts.errors import MmnError, Unavailable
 from contracts.failure import Code, Failure, failed
 from contracts.jobs import Job
-from contracts.tail import stream_status
+from contracts.tail import StreamStatus, stream_status
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +35,11 @@ _LATE_NS = 1_000_000_000
 class Sweeper:
     """One Anchor's sweeper. Several at once do no harm: a result is stored once."""
 
-    def __init__(self, bus: Bus, registry: Registry, dispatcher: Dispatcher, ledger: Ledger, *, every: float) -> None:
+    def __init__(
+        self, bus: Bus, registry: Registry, dispatcher: Dispatcher, ledger: Ledger, shares: Shares, *, every: float
+    ) -> None:
         self._bus = bus
+        self._shares = shares
         self._registry = registry
         self._dispatcher = dispatcher
         self._ledger = ledger
@@ -54,13 +59,19 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Look at every queue once."""
+        marks = self._dispatcher.marks()
         status = await stream_status(self._bus, streams.JOBS, subjects=subjects.QUEUES)
-        for subject, stored in status.state.subjects.items():
-            key = subjects.queue_parts(subject)
-            if self._registry.instances(key[1]):
-                self._dispatcher.sweep_hint(key, stored)
+        self._count(status, marks)
+        for subject in status.state.subjects:
             await self._read(subject)
         self._next = {subject: at for subject, at in self._next.items() if subject in status.state.subjects}
+
+    def _count(self, status: StreamStatus, marks: dict[Key, Mark]) -> None:
+        stored = {subjects.queue_parts(subject): count for subject, count in status.state.subjects.items()}
+        known = {key: count for key, count in stored.items() if self._registry.instances(key[1])}
+        self._dispatcher.counted(known, self._shares.elsewhere(clock.monotonic_ns()), marks)
+        if status.config.max_msgs_per_subject > 0:
+            self._dispatcher.queue_bound = status.config.max_msgs_per_subject
 
     async def _read(self, subject: str) -> None:
         """Read some messages of one queue, going on where the last sweep stopped."""

@@ -34,11 +34,16 @@ class LoopLag:
 
     def __init__(self) -> None:
         self._worst_ns = 0
+        self._before_ns = 0
 
     def take(self) -> int:
         """The largest delay in nanoseconds since the last call."""
-        worst, self._worst_ns = self._worst_ns, 0
-        return worst
+        self._before_ns, self._worst_ns = self._worst_ns, 0
+        return self._before_ns
+
+    def recent(self) -> int:
+        """The largest delay in nanoseconds since the second last `take`."""
+        return max(self._before_ns, self._worst_ns)
 
     async def run(self) -> None:
         """Measure until cancelled: how much later than asked does a timer fire."""

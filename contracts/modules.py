@@ -97,7 +97,7 @@ class Health(Struct, frozen=True, kw_only=True):
     `in_flight`, `queue`, `limit` are jobs; `loop_lag_ns` the largest delay of the event loop
     since the last report; `rss_bytes` resident memory; `dropped` messages lost at its own connection to
     NATS, since they came faster than it took them or could not be sent or read. An Anchor adds in `routing` the instances
-    that it does not use fully.
+    that it does not use fully, in `refused` how many submits it turned down, by reason.
     """
 
     instance: str
@@ -119,6 +119,7 @@ class Health(Struct, frozen=True, kw_only=True):
     dropped: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     routing: list[Routed] = field(default_factory=list)
+    refused: dict[str, int] = field(default_factory=dict)
     v: int = 1
 
 

@@ -59,6 +59,14 @@ def job_event(job: str) -> str:
 JOB_EVENTS: Final = "mmn.jobs.event.*"
 
 
+def spent(anchor: str) -> str:
+    """Where one Anchor tells the others what it spent from the budgets they share."""
+    return f"mmn.jobs.spent.{token(anchor)}"
+
+
+SPENT: Final = "mmn.jobs.spent.*"
+
+
 def call(function: str, instance: str) -> str:
     """A directed call: one Anchor to one worker."""
     return f"mmn.fn.{token(function)}.{token(instance)}"

@@ -43,11 +43,16 @@ class _StreamState(msgspec.Struct):
     subjects: dict[str, int] = {}
 
 
+class _StreamConfig(msgspec.Struct):
+    max_msgs_per_subject: int = -1
+
+
 class StreamStatus(msgspec.Struct):
     """What STREAM.INFO tells. `created` is the stream's incarnation: it changes when it is made anew."""
 
     created: str
     state: _StreamState
+    config: _StreamConfig = msgspec.field(default_factory=_StreamConfig)
 
 
 async def stream_status(bus: Bus, stream: str, *, subjects: str = "", within: float = 5.0) -> StreamStatus:

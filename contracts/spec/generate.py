@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from contracts import jobs, modules, results, subjects
+from contracts import jobs, modules, quotas, results, subjects
 from contracts.functions import Deployment, Manifest
 
 MESSAGES: dict[str, type[msgspec.Struct]] = {
@@ -26,6 +26,7 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "Announcement": modules.Announcement,
     "Health": modules.Health,
     "Log": modules.Log,
+    "Tally": quotas.Tally,
     "Deployment": Deployment,
     "Manifest": Manifest,
 }
@@ -63,6 +64,13 @@ CHANNELS: tuple[Channel, ...] = (
         parameters=("class", "function", "place"),
     ),
     Channel("event", _shown(subjects.JOB_EVENTS, "job"), "JobEvent", "A step in a job's life", parameters=("job",)),
+    Channel(
+        "spent",
+        _shown(subjects.SPENT, "anchor"),
+        "Tally",
+        "What an Anchor spent from the budgets that all share; Anchors only",
+        parameters=("anchor",),
+    ),
     Channel(
         "call",
         "mmn.fn.{function}.{instance}",

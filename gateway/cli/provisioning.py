@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import nats.errors
 import typer
@@ -15,6 +15,7 @@ from contracts.access import provision as access
 from contracts.access.serverconf import Sync, TlsFiles
 from contracts.errors import InvalidField, Unavailable
 from contracts.functions import check_node
+from contracts.streams import QUEUE_BOUND
 from gateway.cli import identities, render, runner
 from gateway.cli.embedded import certificate
 from gateway.cli.exits import Exit, Stop
@@ -113,6 +114,9 @@ def streams(
     replicas: Annotated[
         int, typer.Option("--replicas", min=1, max=5, help="Copies of each message; 3 in a cluster.")
     ] = 1,
+    queue_bound: Annotated[
+        int, typer.Option("--queue-bound", min=1, help="Jobs that may wait per class, function and place.")
+    ] = QUEUE_BOUND,
     within: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the server.")] = 60.0,
 ) -> None:
     """Make or update every stream and bucket of a network, once its NATS server answers.
@@ -123,17 +127,26 @@ def streams(
     """
     file = creds or state_folder(folder) / "creds" / f"{access.PROVISIONER_ID}.creds"
     authority = ca or (state_folder(folder) / "tls" / "ca.crt" if nats_url.startswith("tls://") else None)
-    made = runner.run(_streams(nats_url, bus.FileCredentials(file), bus.read_ca(authority), replicas, within=within))
+    wish = _Wish(nats_url, bus.FileCredentials(file), bus.read_ca(authority), replicas, queue_bound)
+    made = runner.run(_streams(wish, within=within))
     render.note(f"made {', '.join(made)}" if made else "every stream and bucket was there; all are up to date")
 
 
-async def _streams(
-    url: str, credentials: bus.Credentials, ca: str | None, replicas: int, *, within: float
-) -> list[str]:
+class _Wish(NamedTuple):
+    """Which streams to make, and where."""
+
+    url: str
+    credentials: bus.Credentials
+    ca: str | None
+    replicas: int
+    queue_bound: int
+
+
+async def _streams(wish: _Wish, *, within: float) -> list[str]:
     until = clock.monotonic_ns() + int(within * 1e9)
     while True:
         try:
-            return await _provisioned(url, credentials, ca, replicas)
+            return await _provisioned(wish)
         except _NOT_YET as error:
             if clock.monotonic_ns() > until:
                 raise Stop(
@@ -144,10 +157,11 @@ async def _streams(
         await asyncio.sleep(_RETRY_S)
 
 
-async def _provisioned(url: str, credentials: bus.Credentials, ca: str | None, replicas: int) -> list[str]:
+async def _provisioned(wish: _Wish) -> list[str]:
     identity = access.PROVISIONER_ID
-    connection = await bus.connect(url, credentials, identity=identity, inbox=subjects.manage_inbox(identity), ca=ca)
+    inbox = subjects.manage_inbox(identity)
+    connection = await bus.connect(wish.url, wish.credentials, identity=identity, inbox=inbox, ca=wish.ca)
     try:
-        return await access.provision_streams(connection, replicas=replicas)
+        return await access.provision_streams(connection, queue_bound=wish.queue_bound, replicas=wish.replicas)
     finally:
         await connection.drain()

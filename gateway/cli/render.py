@@ -87,6 +87,9 @@ def failure(stop: Stop) -> None:
     # A status's phrase says less than the detail that follows it.
     text = stop.detail if status and stop.detail else str(stop)
     stderr().print(f"[bold red]error:[/] {escape(text)}")
+    after = stop.problem.get("retry_after")
+    if isinstance(after, int | float) and "try again in" not in text:
+        stderr().print(f"try again in {after:g} s")
 
 
 def manual(command: Callable[..., Any] | None) -> str:

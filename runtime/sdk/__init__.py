@@ -27,6 +27,7 @@ from runtime.sdk.icmp import IcmpSocket, IcmpSockets
 from runtime.sdk.measured import Measured, Params, Report
 from runtime.sdk.names import Resolved, resolve
 from runtime.sdk.socketerrors import socket_failure
+from runtime.sdk.targets import as_target
 
 __all__ = [
     "Blame",
@@ -51,6 +52,7 @@ __all__ = [
     "Resolved",
     "Stamp",
     "Stamps",
+    "as_target",
     "failed",
     "guarded",
     "icmp",

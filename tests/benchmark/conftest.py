@@ -18,7 +18,9 @@ FOLDER = Path(__file__).parent / "results"
 @pytest.fixture(scope="session")
 def spine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork]:
     """One Anchor, one runtime, two workers of echo."""
-    with RunningNetwork(tmp_path_factory.mktemp("bench") / "net", "--nodes", "1") as running:
+    # One client submits as fast as it can.
+    settings = {"MMN_ANCHOR_CLIENT_RATE": "0"}
+    with RunningNetwork(tmp_path_factory.mktemp("bench") / "net", "--nodes", "1", settings=settings) as running:
         deployed = running.mmn("deploy", str(ROOT / "functions" / "echo"), "--workers", "2")
         assert deployed.code == 0, deployed
         yield running

@@ -75,6 +75,9 @@ class AnchorProcess:
             "MMN_ANCHOR_ID": self.name,
             "MMN_ANCHOR_ACK_WAIT": "2",
             "MMN_ANCHOR_SWEEP_EVERY": "0.2",
+            # One client submits everything here; tests of budgets set their own.
+            "MMN_ANCHOR_CLIENT_RATE": "0",
+            "MMN_ANCHOR_TARGET_RATE": "0",
             **{f"MMN_ANCHOR_{name.upper()}": value for name, value in self._settings.items()},
         }
         with self.log.open("ab") as log:
@@ -124,6 +127,7 @@ class ScriptedWorker:
         node: str = "n1",
         concurrency: int = 4,
         claims: dict[str, str] | None = None,
+        params_schema: dict[str, Any] | None = None,
     ) -> None:
         self.server = server
         self.node = node
@@ -133,6 +137,8 @@ class ScriptedWorker:
         self.claims = claims or {}
         self.says: str | None = None
         self.queue_ns = 0
+        self.run_ns = 1000
+        self.params_schema = params_schema or {"type": "object", "maxProperties": 2}
         self.user_key: str | None = None
         self.probed = 0
         self.ends_cancelled = True
@@ -199,7 +205,7 @@ class ScriptedWorker:
             self._call,
             limit=self.limits.concurrency,
             queue=self.limits.concurrency,
-            metadata={"params_schema": '{"type":"object","maxProperties":2}', "result_schema": "{}"},
+            metadata={"params_schema": json.dumps(self.params_schema), "result_schema": "{}"},
         )
         await self._service.add("cancel", subjects.call_cancel("ping", self.instance), self._cancel)
         await self.bus.settle()
@@ -229,7 +235,7 @@ class ScriptedWorker:
             summary="scripted",
             limits=self.limits,
             needs=[],
-            params_schema={"type": "object", "maxProperties": 2},
+            params_schema=self.params_schema,
             result_schema={},
             box="B4",
         )
@@ -264,7 +270,7 @@ class ScriptedWorker:
         finally:
             self._running.pop(call.job, None)
         reply = CallReply(job=self.says or call.job, instance=self.instance)
-        return answer(reply, ask.media(), {HEADER_QUEUE_NS: str(self.queue_ns), HEADER_RUN_NS: "1000"})
+        return answer(reply, ask.media(), {HEADER_QUEUE_NS: str(self.queue_ns), HEADER_RUN_NS: str(self.run_ns)})
 
     async def _cancel(self, ask: Ask) -> Answer:
         job = ask.decode(Cancelled).job
@@ -354,11 +360,14 @@ class Client:
         await self.bus.settle()
         return self
 
-    async def submit(self, *, media: str = codec.JSON, **fields: Any) -> JobReceipt:
-        """Submit one job. Raises Refused."""
+    async def submit(self, *, media: str = codec.JSON, who: str = "", **fields: Any) -> JobReceipt:
+        """Submit one job, on behalf of `who`. Raises Refused."""
         request = JobRequest(**{"function": "ping", **fields})
         msg = await self.bus.nc.request(
-            subjects.SUBMIT, codec.encode(request, media), headers={codec.HEADER: media}, timeout=5
+            subjects.SUBMIT,
+            codec.encode(request, media),
+            headers={codec.HEADER: media} | ({HEADER_CLIENT: who} if who else {}),
+            timeout=5,
         )
         raise_refusal(msg.headers)
         return codec.decode(msg.data, JobReceipt, codec.content_type(msg.headers))

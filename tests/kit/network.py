@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -51,12 +51,16 @@ class ApiClient(httpx.Client):
 
 
 class RunningNetwork:
-    """`mmn up` as a process. `stack()` reads stack.json anew, since pids change after restarts."""
+    """`mmn up` as a process. `stack()` reads stack.json anew, since pids change after restarts.
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    `settings` are variables for its services, such as MMN_ANCHOR_CLIENT_RATE.
+    """
+
+    def __init__(self, folder: Path, *options: str, settings: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.console = folder.with_name(f"{folder.name}-console.log")
         self._options = options
+        self._settings = dict(settings or {})
         self._api: ApiClient | None = None
         self.process = self._start()
 
@@ -64,7 +68,7 @@ class RunningNetwork:
         with self.console.open("ab") as console:
             process = subprocess.Popen(
                 [*MMN, "up", "--dir", str(self.folder), "--port", "0", *self._options],
-                env=environment(self.folder),
+                env=environment(self.folder) | self._settings,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,

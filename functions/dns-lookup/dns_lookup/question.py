@@ -12,7 +12,7 @@ import dns.message
 import dns.name
 import dns.reversename
 
-from runtime.sdk import Meta, Params
+from runtime.sdk import Meta, Params, as_target
 
 Transport = Literal["udp", "tcp", "tls"]
 RecordType = Literal[
@@ -47,6 +47,7 @@ class LookupParams(Params, frozen=True, rename={"class_": "class"}):
             min_length=1,
             max_length=253,
             pattern=_HOST,
+            extra_json_schema=as_target("host", besides=[SYSTEM]),
             description="address or host name of the name server; system means those the node itself uses",
         ),
     ] = SYSTEM

@@ -25,7 +25,7 @@ from http_probe.connection import tls_context
 from http_probe.exchange import Hop, Timings
 from http_probe.headers import FIELD_NAME, FIELD_VALUE, Header, check
 from http_probe.probe import Plan, Probe
-from runtime.sdk import Code, Context, Failure, Measured, Meta, Params, Report, Resolved, failed, guarded
+from runtime.sdk import Code, Context, Failure, Measured, Meta, Params, Report, Resolved, as_target, failed, guarded
 
 __all__ = ["Certificate", "Header", "ProbeParams", "ProbeReport", "Redirect", "Timings", "Tls", "measure"]
 
@@ -41,7 +41,10 @@ class ProbeParams(Params, frozen=True):
             min_length=8,
             max_length=urls.MOST_CHARACTERS,
             # For those who read the schema; here `urls.parse` says which rule is broken.
-            extra_json_schema={"pattern": r"^[hH][tT][tT][pP][sS]?://[^/?#@\s\\]+([/?#][^\s\\]*)?$"},
+            extra_json_schema={
+                "pattern": r"^[hH][tT][tT][pP][sS]?://[^/?#@\s\\]+([/?#][^\s\\]*)?$",
+                **as_target("url"),
+            },
             description="http or https URL; without user name and password, for results are shown to others",
         ),
     ]
@@ -65,7 +68,7 @@ class ProbeParams(Params, frozen=True):
             Meta(
                 min_length=2,
                 max_length=64,
-                extra_json_schema={"pattern": r"^[0-9A-Fa-f:.]+(%[0-9A-Za-z._-]+)?$"},
+                extra_json_schema={"pattern": r"^[0-9A-Fa-f:.]+(%[0-9A-Za-z._-]+)?$", **as_target("host")},
                 description="connect to this address instead of looking up the URL's host",
             ),
         ]

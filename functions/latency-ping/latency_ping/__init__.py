@@ -35,6 +35,7 @@ from runtime.sdk import (
     Report,
     Resolved,
     Stamps,
+    as_target,
     failed,
     guarded,
     icmp,
@@ -59,6 +60,7 @@ class PingParams(Params, frozen=True):
             min_length=1,
             max_length=253,
             pattern=r"^[0-9A-Za-z._:%-]+$",
+            extra_json_schema=as_target("host"),
             description="host name, IPv4 or IPv6 address; international names in their xn-- form",
         ),
     ]

@@ -33,5 +33,6 @@ class Story:
             anchors=self.anchors,
             spare=self.spare,
             queue_bound=self.queue_bound,
-            settings=self.settings,
+            # All load comes from one client.
+            settings={"MMN_ANCHOR_CLIENT_RATE": "0", **self.settings},
         )

@@ -36,7 +36,7 @@ FOREIGN_WORKER = ["mmn.out.j.n1_other", "mmn.progress.j.n1_other", "mmn.modules.
 OTHER_NODE = ["mmn.out.j.n2_me", "mmn.progress.j.n2_me", "mmn.modules.health.n2_me", "mmn.node.n2.announce"]
 BUCKETS = ["$KV.functions.echo", "$KV.users.admin", "$KV.settings.x", "$O.bundles.C.x", "$O.bundles.M.x"]
 CALLS = ["mmn.fn.echo", "mmn.fn.echo.n1_me", "mmn.fn.echo.n1_other", "mmn.fn.echo.n1_other.cancel"]
-QUEUES = ["mmn.jobs.queue.live.echo.any", "mmn.jobs.event.j", "mmn.jobs.result.j"]
+QUEUES = ["mmn.jobs.queue.live.echo.any", "mmn.jobs.event.j", "mmn.jobs.result.j", "mmn.jobs.spent.anchor1"]
 INBOXES = ["_INBOX.x.y", "_INBOX_m.anchor1.x", "_INBOX_m.gateway1.x", "_INBOX_n1_other.x"]
 
 PUBLISH: dict[str, list[str]] = {
@@ -86,6 +86,7 @@ PUBLISH: dict[str, list[str]] = {
         "$O.bundles.C.x",
         "mmn.out.j.n1_me",
         "mmn.out.j.anchor2",
+        "mmn.jobs.spent.anchor2",
         "mmn.node.n1.announce",
         "mmn.modules.announce",
         "mmn.modules.health.n1_me",
@@ -140,6 +141,7 @@ SUBSCRIBE: dict[str, list[str]] = {
         "mmn.jobs.cancelled",
         "mmn.out.*.*",
         "mmn.jobs.result.*",
+        "mmn.jobs.spent.*",
         "mmn.modules.health.*",
         "mmn.logs.*",
         "_INBOX.>",
@@ -154,6 +156,7 @@ SUBSCRIBE: dict[str, list[str]] = {
         "mmn.node.n2.>",
         "mmn.out.*.*",
         "mmn.jobs.result.*",
+        "mmn.jobs.spent.*",
         "_INBOX_m.anchor1.>",
         "$SRV.INFO.anchor",
         "$KV.functions.>",
@@ -164,11 +167,20 @@ SUBSCRIBE: dict[str, list[str]] = {
         "mmn.out.*.*",
         "mmn.jobs.submit",
         "mmn.jobs.cancel",
+        "mmn.jobs.spent.*",
         "_INBOX_m.anchor1.>",
         "$SRV.INFO.anchor",
         "$KV.users.>",
     ],
-    "operator": [*WIDE, "mmn.out.*.*", "mmn.jobs.submit", "mmn.jobs.cancelled", "mmn.logs.*", "mmn.jobs.queue.*.*.*"],
+    "operator": [
+        *WIDE,
+        "mmn.out.*.*",
+        "mmn.jobs.submit",
+        "mmn.jobs.cancelled",
+        "mmn.jobs.spent.*",
+        "mmn.logs.*",
+        "mmn.jobs.queue.*.*.*",
+    ],
 }
 SUBSCRIBE["admin"] = [*SUBSCRIBE["operator"], *CALLS]
 
@@ -242,8 +254,15 @@ async def test_what_a_role_needs_it_has(server: NatsServer, role: str) -> None:
         ),
         "runtime": (["mmn.node.n1.announce", "mmn.modules.health.n1"], ["mmn.node.n1.drain"]),
         "anchor": (
-            ["mmn.fn.echo.n1_me", "mmn.fn.echo.n1_me.cancel", "mmn.jobs.event.j", subjects.CANCELLED, "$SRV.INFO"],
-            [subjects.SUBMIT, subjects.CANCEL, subjects.CANCELLED, subjects.HEALTH],
+            [
+                "mmn.fn.echo.n1_me",
+                "mmn.fn.echo.n1_me.cancel",
+                "mmn.jobs.event.j",
+                subjects.CANCELLED,
+                subjects.spent("anchor1"),
+                "$SRV.INFO",
+            ],
+            [subjects.SUBMIT, subjects.CANCEL, subjects.CANCELLED, subjects.HEALTH, subjects.SPENT],
         ),
         "gateway": ([subjects.SUBMIT, subjects.CANCEL, "$SRV.PING", "$KV.functions.x"], [subjects.RESULTS]),
         "operator": ([subjects.SUBMIT, subjects.CANCEL, "$SRV.PING"], [subjects.RESULTS, "_INBOX.>"]),

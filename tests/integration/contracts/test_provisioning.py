@@ -11,6 +11,7 @@ import pytest
 from contracts import bus, subjects
 from contracts.access.provision import PROVISIONER_ID, NetworkFiles, provision_streams
 from contracts.access.serverconf import Sync
+from contracts.tail import stream_status
 from gateway.cli import alive
 from gateway.cli.__main__ import execute
 from gateway.cli.exits import Exit
@@ -67,7 +68,7 @@ async def test_each_process_gets_along_with_what_it_was_handed_out(served: tuple
     out, url = served
     ca = bus.read_ca(out / "streams" / "ca.crt")
     arguments = ["streams", "--nats-url", url, "--creds", str(out / "streams" / "nats.creds")]
-    arguments += ["--ca", str(out / "streams" / "ca.crt")]
+    arguments += ["--ca", str(out / "streams" / "ca.crt"), "--queue-bound", "77"]
     assert await asyncio.to_thread(execute, arguments) == Exit.OK
     for folder, identity in (("anchor", "anchor1"), ("gateway", "gateway1"), ("node-fra1", "fra1")):
         credentials = bus.FileCredentials(out / folder / "nats.creds")
@@ -82,6 +83,7 @@ async def test_each_process_gets_along_with_what_it_was_handed_out(served: tuple
         inbox=subjects.manage_inbox(PROVISIONER_ID),
         ca=ca,
     )
+    assert (await stream_status(again, "JOBS")).config.max_msgs_per_subject == 77
     assert await provision_streams(again) == [], "everything is there already"
     await again.drain()
     assert alive.nats(int(url.rpartition(":")[2])) == ""

@@ -68,13 +68,20 @@ def test_silence_is_forgiven_after_the_anchor_itself_was_away() -> None:
     assert len(registry.instances("ping")) == 2
 
 
-def test_the_expected_wait_grows_with_what_is_ahead() -> None:
+def test_the_capacity_of_a_place_is_that_of_its_instances_that_get_calls() -> None:
     registry = filled()
-    assert registry.expected_wait_ns("ping", 10) is None
+    assert registry.capacity("ping").run_ns is None
     registry.ran("ping", 100)
-    assert registry.expected_wait_ns("ping", 0) == 0
-    assert registry.expected_wait_ns("ping", 7) == 100
-    assert registry.expected_wait_ns("nothing", 7) is None
+    everywhere = registry.capacity("ping")
+    here = registry.capacity("ping", node="n1")
+    busy = registry.instances("ping", node="n1")[0]
+    busy.in_flight += 1
+    assert (everywhere.run_ns, everywhere.runs, everywhere.free) == (100, 1, everywhere.width)
+    assert 0 < here.width < everywhere.width
+    assert registry.capacity("ping", node="n1").free == here.free - 1
+    registry.draining(busy.id)
+    assert registry.capacity("ping").width == everywhere.width - busy.limit
+    assert registry.capacity("nothing").width == 0
 
 
 def keyed() -> tuple[Registry, list[tuple[str, str]]]:

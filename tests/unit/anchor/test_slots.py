@@ -1,7 +1,7 @@
 import asyncio
 import random
 
-from anchor.registry import Registry
+from anchor.registry import Instance, Registry
 from anchor.slots import Slots
 from tests.unit.anchor.builders import card
 
@@ -14,30 +14,38 @@ def slots() -> tuple[Registry, Slots]:
     return registry, found
 
 
+def taken(found: Slots, place: str) -> list[Instance]:
+    """Every permit that there is."""
+    permits: list[Instance] = []
+    while (permit := found.take("ping", place)) is not None:
+        permits.append(permit)
+    return permits
+
+
 def test_no_more_permits_than_slots_are_given() -> None:
     _, found = slots()
-    assert len(found.take_many("ping", "any", 100)) == 5
+    assert len(taken(found, "any")) == 5
     assert found.take("ping", "any") is None
 
 
 def test_a_place_takes_slots_of_its_node_only() -> None:
     _, found = slots()
-    assert {instance.node for instance in found.take_many("ping", "n1", 100)} == {"n1"}
+    assert {instance.node for instance in taken(found, "n1")} == {"n1"}
 
 
-def test_a_released_slot_wakes_whoever_asked_to_be_told() -> None:
+def test_a_released_slot_is_told_with_its_node() -> None:
     _, found = slots()
-    told: list[str] = []
-    found.when_free("ping", lambda: told.append("lane"))
+    told: list[tuple[str, str | None]] = []
+    found.on_free = lambda function, node: told.append((function, node))
     permit = found.take("ping", "any")
     assert permit is not None
     found.release(permit)
-    assert told == ["lane"]
+    assert told == [("ping", permit.node)]
 
 
 async def test_waiting_ends_with_the_first_free_slot() -> None:
     _, found = slots()
-    permits = found.take_many("ping", "any", 100)
+    permits = taken(found, "any")
     async with asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(found.wait("ping", "any", avoid=(), within=5.0))
         await asyncio.sleep(0)
@@ -48,7 +56,7 @@ async def test_waiting_ends_with_the_first_free_slot() -> None:
 
 async def test_waiting_ends_with_nothing_at_the_deadline() -> None:
     _, found = slots()
-    found.take_many("ping", "any", 100)
+    taken(found, "any")
     assert await found.wait("ping", "any", avoid=(), within=0.05) is None
 
 

@@ -15,6 +15,7 @@ BUILDERS: dict[str, Callable[[str], str]] = {
     "result": subjects.result,
     "call_any": subjects.call_any,
     "health": subjects.health,
+    "spent": subjects.spent,
     "announce": subjects.announce,
     "logs": subjects.logs,
     "manage_inbox": subjects.manage_inbox,

@@ -207,6 +207,12 @@ async def test_what_the_anchor_refuses_is_passed_on(plane: Plane, client: httpx.
     plane.network.answer = Refused(429, "queue-full", "the queue is full", retry_after=4.2)
     answer = await client.post(f"{API}/jobs", headers=headers, json={"function": "echo"})
     assert (answer.status_code, answer.headers["Retry-After"], answer.json()["retry_after"]) == (429, "5", 4.2)
+    for reason in ("client-budget", "target-budget", "shed", "too-late"):
+        plane.network.answer = Refused(429, reason, f"told by {reason}", retry_after=0.25)
+        answer = await client.post(f"{API}/jobs", headers=headers, json={"function": "echo"})
+        told = answer.json()
+        assert (answer.status_code, answer.headers["Retry-After"], told["retry_after"]) == (429, "1", 0.25)
+        assert (told["reason"], told["detail"]) == (reason, f"told by {reason}")
     plane.network.answer = RuntimeError("secret detail")
     answer = await client.post(f"{API}/jobs", headers=headers, json={"function": "echo"})
     assert answer.status_code == 500

@@ -84,6 +84,13 @@ def test_an_error_is_one_line_in_the_gateways_words(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "error: params.count: too [many]\n"
 
 
+def test_a_refusal_under_load_says_once_when_to_try_again(capsys: pytest.CaptureFixture[str]) -> None:
+    render.failure(of_problem(429, {"title": "Too Many Requests", "detail": "live jobs wait", "retry_after": 2.5}))
+    assert capsys.readouterr().err == "error: live jobs wait\ntry again in 2.5 s\n"
+    render.failure(of_problem(429, {"title": "x", "detail": "full; try again in 2.5 s", "retry_after": 2.5}))
+    assert capsys.readouterr().err == "error: full; try again in 2.5 s\n"
+
+
 @pytest.mark.usefixtures("json_mode")
 def test_an_error_in_json_mode_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
     render.failure(Stop(Exit.UNAVAILABLE, "no gateway", "x" * 300))
