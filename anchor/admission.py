@@ -20,6 +20,7 @@ from contracts.modules import Card
 from contracts.subjects import ANY_PLACE
 
 _NS = 1_000_000_000
+_DRAINING_S = 10.0
 
 
 def _refuse(uri: str) -> Any:
@@ -96,15 +97,22 @@ def _place(request: JobRequest, registry: Registry) -> str:
     """Resolve node and labels now, so that the queue needs to know places only."""
     if request.node is None and not request.match:
         return ANY_PLACE
+    draining = registry.nodes.draining(clock.monotonic_ns())
     serving = registry.instances(request.function)
     if request.node is not None:
         node = functions.check_node(request.node)
+        if node in draining:
+            raise _draining(f"node: {node} is draining")
         serving = [instance for instance in serving if instance.node == node]
         if not serving:
             raise InvalidField("node", _nobody(request, registry, f"{node} runs no worker"), reason="no-such-place")
     if request.match:
         functions.check_labels(request.match, at="match")
-        serving = [instance for instance in serving if _matches(instance, request.match)]
+        serving = [instance for instance in serving if _matches(instance.labels, request.match)]
+        staying = [instance for instance in serving if instance.node not in draining]
+        if not staying and (serving or any(_matches(labels, request.match) for labels in draining.values())):
+            raise _draining("match: every node with these labels is draining")
+        serving = staying
         if not serving:
             rule = _nobody(request, registry, "no node with these labels runs a worker")
             raise InvalidField("match", rule, reason="no-such-place")
@@ -120,8 +128,13 @@ def _load(group: list[Instance]) -> float:
     return sum(instance.in_flight for instance in group) / sum(instance.limit for instance in group)
 
 
-def _matches(instance: Instance, match: Mapping[str, str]) -> bool:
-    return all(instance.labels.get(key) == value for key, value in match.items())
+def _draining(what: str) -> Refused:
+    message = f"{what} and takes no new jobs; run it elsewhere, or try again later"
+    return Refused(503, "node-draining", message, retry_after=_DRAINING_S)
+
+
+def _matches(labels: Mapping[str, str], match: Mapping[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in match.items())
 
 
 def _nobody(request: JobRequest, registry: Registry, what: str) -> str:

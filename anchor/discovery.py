@@ -172,6 +172,9 @@ class Discovery:
             health = codec.decode(msg.data, Health, codec.content_type(msg.headers), at="health")
         except MmnError:
             return
+        if health.kind == "runtime" and msg.subject == subjects.health(health.instance) and "_" not in health.instance:
+            # A worker's id has an underscore, whatever it says that it is.
+            self._registry.nodes.heard(health, clock.monotonic_ns())
         if health.kind != "worker" or health.function is None or msg.subject != subjects.health(health.instance):
             return
         if health.state == "starting":

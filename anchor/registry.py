@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from anchor.breakers import Breaker, Standing, ejections
 from anchor.instance import Instance
 from anchor.limiter import Limiter
+from anchor.nodes import Nodes
 from anchor.pressure import Capacity
 from contracts.functions import Deployment
 from contracts.modules import DOWN_AFTER_S, SUSPECT_AFTER_S, Card, Routed, State
@@ -71,6 +72,7 @@ class Registry:
         self._by_key: defaultdict[str, set[str]] = defaultdict(set)
         self._gone: dict[str, _Gone] = {}
         self._breaker = breaker
+        self.nodes = Nodes()
         self.on_free: Callable[[str], None] = lambda _: None
         self.on_lost: Callable[[Instance, str], None] = lambda _, __: None
         self.on_back: Callable[[Instance], None] = lambda _: None
@@ -83,9 +85,11 @@ class Registry:
         return sorted(name for name, known in self._functions.items() if known.deployment or known.instances)
 
     def exists(self, function: str) -> bool:
-        """Whether the function is deployed or somebody serves it."""
+        """Whether the function is deployed or somebody serves it; not one whose workers leave since it was deleted."""
         known = self._functions.get(function)
-        return known is not None and (known.deployment is not None or bool(known.instances))
+        if known is None or known.deployment is not None:
+            return known is not None
+        return any(not known.deleted or one.state != "draining" for one in known.instances.values())
 
     def deleted(self, function: str) -> bool:
         """Whether its deployment was deleted and nobody serves it any more.

@@ -91,13 +91,24 @@ class Routed(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Trouble(Struct, frozen=True, kw_only=True):
+    """Why a node does not run a function as it should. `given_up`: it does not try again by itself."""
+
+    function: str
+    version: str
+    reason: str
+    given_up: bool
+    since: str
+
+
 class Health(Struct, frozen=True, kw_only=True):
     """State of one process, every second. Counters count from the process's start.
 
     `in_flight`, `queue`, `limit` are jobs; `loop_lag_ns` the largest delay of the event loop
     since the last report; `rss_bytes` resident memory; `dropped` messages lost at its own connection to
     NATS, since they came faster than it took them or could not be sent or read. An Anchor adds in `routing` the instances
-    that it does not use fully, in `refused` how many submits it turned down, by reason.
+    that it does not use fully, in `refused` how many submits it turned down, by reason; a runtime adds in `troubles`
+    what does not run as it should.
     """
 
     instance: str
@@ -120,6 +131,7 @@ class Health(Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
     routing: list[Routed] = field(default_factory=list)
     refused: dict[str, int] = field(default_factory=dict)
+    troubles: list[Trouble] = field(default_factory=list)
     v: int = 1
 
 

@@ -13,6 +13,8 @@ from gateway.api.bundles import BundleController
 from gateway.api.functions import FunctionController
 from gateway.api.jobs import JobController, ResultController
 from gateway.api.modules import ModuleController
+from gateway.api.nodes import NodeController
+from gateway.api.restarts import RestartController
 from gateway.api.status import StatusController
 from gateway.api.users import TokenController, UserController
 from gateway.live.feed import feed
@@ -43,6 +45,8 @@ def create_app(parts: Parts) -> Litestar:
             UserController,
             BundleController,
             FunctionController,
+            RestartController,
+            NodeController,
             JobController,
             ResultController,
             ModuleController,

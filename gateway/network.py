@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import nats.errors
 import structlog
 from msgspec import Struct
 from nats.js.errors import APIError, NotFoundError, ObjectNotFoundError
 
-from contracts import clock, codec, service, streams, subjects
+from contracts import clock, codec, functions, service, streams, subjects
 from contracts.bus import Bus
 from contracts.errors import MmnError, Refused, Unavailable
 from contracts.functions import Deployment
 from contracts.jobs import HEADER_CLIENT, CancelReply, CancelRequest, JobReceipt, JobRequest
 from contracts.modules import Announcement, Card, Health
+from contracts.nodes import NodeReply
 from contracts.pull import Delivery
 from contracts.tail import CaughtUp, Entry, Start, StreamStatus, Tail, Watch, stream_status
 from gateway.registry import Module, Registry
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T", bound=Struct)
 ANCHOR_WITHIN_S = 10.0
+NODE_WITHIN_S = 5.0
 OBJECT_WITHIN_S = 60.0
 PRUNE_EVERY_S = 60.0
 _TRIES = 8
@@ -203,6 +205,30 @@ class Network:
         `change` may raise Refused. Returns the deployment and whether anything was written.
         """
         return await self._change(self._deployments, name, change)
+
+    async def delete_deployment(self, name: str) -> None:
+        """Remove the wish for a function: its workers end, and its queued jobs get a result that says so."""
+        self.deployment(name)
+        with _asking("the function cannot be deleted"):
+            ack = await self._bus.js.publish(f"$KV.{self._deployments.bucket}.{name}", headers={"KV-Operation": "DEL"})
+        self._deployments.keep(name, None, ack.seq)
+
+    # --- nodes --------------------------------------------------------------------------------------------
+
+    async def control(self, node: str, verb: Literal["drain", "restart"], request: Struct) -> NodeReply:
+        """Ask a node's runtime. Raises Refused (404), as the runtime does or when there is no such node, or Unavailable."""
+        subject = subjects.node_control(functions.check_node(node), verb)
+        headers = {codec.HEADER: codec.JSON}
+        try:
+            reply = await self._bus.request(
+                subject, codec.encode(request, codec.JSON), within=NODE_WITHIN_S, headers=headers
+            )
+        except nats.errors.NoRespondersError as error:
+            raise Refused(404, "no-such-node", f"node: no runtime answers for {node}") from error
+        except (nats.errors.Error, TimeoutError) as error:
+            raise Unavailable(f"node {node} does not answer in time") from error
+        service.raise_refusal(reply.headers)
+        return codec.decode(reply.data, NodeReply, codec.content_type(reply.headers), at="reply")
 
     # --- bundles ------------------------------------------------------------------------------------------
 

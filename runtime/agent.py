@@ -10,12 +10,12 @@ from typing import Any
 import nats.errors
 import nkeys
 import structlog
-from msgspec import Struct
 
 from contracts import bus, clock, codec, heart, logs, process, streams, subjects
 from contracts.errors import InvalidField, MmnError, Refused
 from contracts.functions import Deployment
 from contracts.modules import Health
+from contracts.nodes import DrainRequest, NodeReply, RestartRequest
 from contracts.service import Answer, Ask, Service, answer
 from contracts.tail import CaughtUp, Entry, Watch
 from runtime.fleet import Fleet
@@ -23,27 +23,6 @@ from runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 _LEAVE_S = 3.0
-
-
-class DrainRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Take no more work, or (`on` false) take it again."""
-
-    on: bool = True
-
-
-class RestartRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Replace the workers of one function."""
-
-    function: str
-
-
-class NodeReply(Struct, frozen=True, kw_only=True):
-    """What a control endpoint answers: the node's state after the request was taken."""
-
-    node: str
-    state: str
-    workers: dict[str, int]
-    """Workers by function, those that drain left out."""
 
 
 async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
@@ -92,6 +71,10 @@ class Agent:
         self._settings = settings
         self._bus = connection
         self._lag = heart.LoopLag()
+        # A node that a person drained stays so when its runtime is restarted.
+        self._drained = settings.state_dir / "draining"
+        self._known = asyncio.Event()
+        fleet.draining = self._drained.exists()
         self._service = Service(
             connection,
             name="runtime",
@@ -104,7 +87,7 @@ class Agent:
 
     def work(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """What has to run as long as the node does."""
-        return (self._lag.run(), heart.beat(self._bus, self._health), self.fleet.run(), self._follow())
+        return (self._lag.run(), heart.beat(self._bus, self._health), self.fleet.run(), self._follow(), self._tidy())
 
     async def open(self) -> None:
         """Register the node's own micro service."""
@@ -134,6 +117,7 @@ class Agent:
             loop_lag_ns=self._lag.take(),
             rss_bytes=heart.resident_bytes(),
             labels=self._settings.labels,
+            troubles=self.fleet.troubles.told(),
         )
 
     async def _follow(self) -> None:
@@ -144,6 +128,7 @@ class Agent:
                 for function, deployment in (known or {}).items():
                     self.fleet.set_wish(function, deployment)
                 known = None
+                self._known.set()
                 continue
             deployment, sound = _read(item)
             if not sound:
@@ -153,15 +138,29 @@ class Agent:
             else:
                 known[item.key] = deployment
 
+    async def _tidy(self) -> None:
+        # Before that, every bundle would look like one that nobody wants.
+        await self._known.wait()
+        while True:
+            await asyncio.sleep(self._settings.tidy_every_s)
+            try:
+                await self.fleet.tidy()
+            except OSError as error:
+                log.warning("bundles not removed", reason=str(error))
+
     async def _drain(self, ask: Ask) -> Answer:
         request = ask.decode(DrainRequest) if ask.data else DrainRequest()
+        if request.on:
+            self._drained.touch()
+        else:
+            self._drained.unlink(missing_ok=True)
         self.fleet.drain(on=request.on)
         return answer(self._reply(), ask.media())
 
     async def _restart(self, ask: Ask) -> Answer:
-        request = ask.decode(RestartRequest)
+        request = ask.decode(RestartRequest) if ask.data else RestartRequest()
         if not self.fleet.restart(request.function):
-            raise Refused(404, "no-such-function", f"function: {request.function[:63]} is not deployed")
+            raise Refused(404, "no-such-function", f"function: {(request.function or '')[:63]} is not deployed")
         return answer(self._reply(), ask.media())
 
     def _reply(self) -> NodeReply:

@@ -15,7 +15,9 @@ import secrets
 import shutil
 import sys
 from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import nats.errors
@@ -54,6 +56,26 @@ class Bundle(msgspec.Struct, frozen=True):
     code: Path
 
 
+class Kept(NamedTuple):
+    """An unpacked bundle on disk. `since` orders those of one function by when they came."""
+
+    digest: str
+    function: str
+    since: float
+
+
+def surplus(kept: Iterable[Kept], wanted: Collection[str], functions: Collection[str]) -> list[str]:
+    """Digests to remove: all that neither runs nor is deployed (`wanted`), but the newest other one of each
+    function that is deployed, so that a rollback needs no download.
+    """
+    newest_first = sorted((one for one in kept if one.digest not in wanted), key=lambda one: one.since, reverse=True)
+    previous: dict[str, str] = {}
+    for one in newest_first:
+        if one.function in functions:
+            previous.setdefault(one.function, one.digest)
+    return [one.digest for one in newest_first if previous.get(one.function) != one.digest]
+
+
 class Bundles:
     """The bundles under one folder."""
 
@@ -62,6 +84,41 @@ class Bundles:
         self._folder = folder
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for left in folder.glob(".*"):
+            # Of a runtime that was killed at it.
+            _remove(left)
+
+    async def prune(self, wanted: Callable[[], Collection[str]], functions: Collection[str]) -> list[str]:
+        """Remove what no longer serves (see `surplus`). Returns the digests that went.
+
+        `wanted` is asked again before each one goes, since workers may be started meanwhile.
+        """
+        gone: list[str] = []
+        for digest in surplus(await asyncio.to_thread(self._kept), wanted(), functions):
+            async with self._locks[digest]:
+                if digest in wanted():
+                    continue
+                grave = self._folder / f".{digest[:12]}.{secrets.token_hex(4)}"
+                (self._folder / digest).rename(grave)
+            await asyncio.to_thread(_remove, grave)
+            gone.append(digest)
+        if gone:
+            log.info("bundles removed", digests=gone)
+        return gone
+
+    def _kept(self) -> list[Kept]:
+        found: list[Kept] = []
+        for folder in self._folder.iterdir():
+            if not DIGEST.fullmatch(folder.name):
+                continue
+            try:
+                bundle = self._present(folder.name)
+            except MmnError:
+                bundle = None
+            # Without a description it is nobody's.
+            function = bundle.info.function if bundle is not None else ""
+            found.append(Kept(folder.name, function, folder.stat().st_mtime))
+        return found
 
     async def get(self, deployment: Deployment) -> Bundle:
         """Return the bundle of a deployment, fetched if need be. Raises NoBundle."""
@@ -155,6 +212,14 @@ async def _compile(folder: Path) -> None:
         if compiler.returncode is None:
             compiler.kill()
             await compiler.wait()
+
+
+def _remove(folder: Path) -> None:
+    """Remove an unpacked bundle. Its folders are read-only."""
+    for above, folders, _ in os.walk(folder):
+        for name in folders:
+            (Path(above) / name).chmod(0o755)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _settle(partial: Path, final: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import nkeys
 import structlog
 
-from contracts import clock, codec, heart, subjects
+from contracts import clock, heart
 from contracts.access import tokens
 from contracts.access.provision import mint_worker
 from contracts.bus import Bus, read_ca
@@ -23,10 +23,12 @@ from runtime import box
 from runtime.bundles import Bundle, Bundles, NoBundle
 from runtime.channel import Assignment
 from runtime.forks import CannotFork, Forks
+from runtime.news import News
 from runtime.reconciler import DrainWorker, Running, Slot, StartWorker, Wish, reconcile
 from runtime.restart import GiveUp, after_exit, backoff
 from runtime.sdk.icmp import IcmpSockets
 from runtime.settings import Settings
+from runtime.troubles import Troubles
 from runtime.workers import Ending, Worker
 
 log = structlog.get_logger(__name__)
@@ -57,6 +59,7 @@ class Fleet:
         self._scratch.mkdir(mode=0o755, parents=True)
         self.forks = Forks()
         self.workers: dict[str, Worker] = {}
+        self.troubles = Troubles()
         self.draining = False
         self._wishes: dict[str, Wish] = {}
         self._good: dict[str, Deployment] = {}
@@ -68,7 +71,7 @@ class Fleet:
         self._empty = asyncio.Event()
         self._empty.set()
         self._tasks: asyncio.TaskGroup | None = None
-        self._news: asyncio.Queue[Announcement] = asyncio.Queue()
+        self._news = News(bus, settings.node)
 
     # --- what should run -------------------------------------------------------------------------------------
 
@@ -91,17 +94,20 @@ class Fleet:
         return None if good is None or good.digest == deployment.digest else good
 
     def _forget(self, function: str) -> None:
+        self.troubles.forget(function)
         for memory in (self._lives, self._blameless, self._held, self._given_up):
             for slot in [slot for slot in memory if slot.function == function]:
                 del memory[slot]
 
-    def restart(self, function: str) -> bool:
-        """Replace every worker of a function, each by a ready one. Returns whether there is such a function."""
-        wish = self._wishes.get(function)
-        if wish is None:
+    def restart(self, function: str | None = None) -> bool:
+        """Replace every worker of a function, or of all, each by a ready one. Returns whether there is such a function."""
+        names = list(self._wishes) if function is None else [function]
+        if not all(name in self._wishes for name in names):
             return False
-        self._wishes[function] = Wish(wish.deployment, wish.epoch + 1, wish.fallback)
-        self._forget(function)
+        for name in names:
+            wish = self._wishes[name]
+            self._wishes[name] = Wish(wish.deployment, wish.epoch + 1, wish.fallback)
+            self._forget(name)
         self._poke.set()
         return True
 
@@ -109,6 +115,14 @@ class Fleet:
         """Take no more work on this node, or take it again."""
         self.draining = on
         self._poke.set()
+
+    def _wanted(self) -> set[str]:
+        wished = [*(wish.deployment for wish in self._wishes.values()), *self._good.values()]
+        return {one.digest for one in wished} | {worker.slot.digest for worker in self.workers.values()}
+
+    async def tidy(self) -> None:
+        """Remove bundles that no longer serve. Only once all deployments are known."""
+        await self._bundles.prune(self._wanted, self._wishes.keys())
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -119,7 +133,7 @@ class Fleet:
             tasks.create_task(self.forks.run())
             tasks.create_task(self._reconcile())
             tasks.create_task(self._judge())
-            tasks.create_task(self._announce())
+            tasks.create_task(self._news.run())
 
     async def stop(self, within: float) -> None:
         """Drain everything for at most so many seconds, then kill."""
@@ -139,7 +153,7 @@ class Fleet:
                 await self._empty.wait()
         except TimeoutError:
             log.warning("workers left behind", workers=list(self.workers))
-        await self._tell_all()
+        await self._news.flush()
 
     async def _reconcile(self) -> None:
         loop = asyncio.get_running_loop()
@@ -281,6 +295,7 @@ class Fleet:
 
     def _ready(self, worker: Worker, deployment: Deployment) -> None:
         self._say(worker, "ready", worker.note)
+        self.troubles.over(worker.slot)
         self._blameless.pop(worker.slot, None)
         wish = self._wishes.get(deployment.function)
         if wish is not None and wish.deployment.digest == deployment.digest:
@@ -296,6 +311,7 @@ class Fleet:
         delay, reason = self._after(worker, ending)
         if delay is not None:
             self._held[worker.slot] = asyncio.get_running_loop().time() + delay
+        self.troubles.failed(worker.slot, worker.version, redact_text(reason), given_up=delay is None)
         if not worker.announced_failed or delay is None:
             self._say(worker, "failed", reason)
 
@@ -318,7 +334,7 @@ class Fleet:
         worker.announced_failed = worker.announced_failed or event == "failed"
         level = log.warning if event == "failed" else log.info
         level(f"worker {event}", worker=worker.instance, function=worker.slot.function, reason=reason, pid=worker.pid)
-        self._news.put_nowait(
+        self._news.tell(
             Announcement(
                 node=self._settings.node,
                 instance=worker.instance,
@@ -344,17 +360,6 @@ class Fleet:
         for worker in self.workers.values():
             if worker.phase == "ready":
                 self._say(worker, "ready", worker.note)
-
-    async def _announce(self) -> None:
-        while True:
-            await self._publish(await self._news.get())
-
-    async def _tell_all(self) -> None:
-        while not self._news.empty():
-            await self._publish(self._news.get_nowait())
-
-    async def _publish(self, news: Announcement) -> None:
-        await self._bus.publish(subjects.announce(self._settings.node), codec.encode(news, codec.JSON))
 
     # --- watching --------------------------------------------------------------------------------------------
 
@@ -388,4 +393,4 @@ class Fleet:
 
 
 def _changed(before: Deployment, after: Deployment) -> bool:
-    return (before.digest, before.enabled) != (after.digest, after.enabled)
+    return any(getattr(before, name) != getattr(after, name) for name in ("digest", "enabled", "workers", "match"))

@@ -119,6 +119,8 @@ def _one(wish: Wish, workers: list[Running], held: frozenset[Slot], given_up: fr
             keep -= 1
         elif same:
             actions.append(DrainWorker(worker.instance, f"scaled to {len(slots)}"))
+        elif worker.slot.digest == deployment.digest:
+            actions.append(DrainWorker(worker.instance, "restarted"))
         else:
             actions.append(DrainWorker(worker.instance, f"replaced by version {deployment.version}"))
     return actions

@@ -21,10 +21,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `nats_ca`: the authority that vouches for the server at a `tls://` address; None: the system's.
     `nats_creds`: the runtime's own credentials in account MANAGE; `signing_key`: the file with the
     seed of the node's signing key, which makes its workers' tokens in account `measure_account`
-    (a public key); `worker_lifetime_s`: how long such a token is valid; `drain_s`: how long a stopping
-    runtime waits for the jobs under way. `allow_targets` and `deny_targets` are lists of addresses and
-    networks; `resolvers` in them stands for the node's own name servers. What is not public is refused
-    unless it is allowed; what is denied is refused always.
+    (a public key); `worker_lifetime_s`: how long such a token is valid; `tidy_every_s`: how often bundles
+    that no longer serve are removed; `drain_s`: how long a stopping runtime waits for the jobs under way.
+    `allow_targets` and `deny_targets` are lists of addresses and networks; `resolvers` in them stands for
+    the node's own name servers. What is not public is refused unless it is allowed; what is denied is
+    refused always.
     """
 
     nats_url: str
@@ -36,6 +37,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     nats_ca: Path | None = None
     labels: dict[str, str] = field(default_factory=dict)
     worker_lifetime_s: Annotated[float, Meta(ge=2, le=86400)] = 3600.0
+    tidy_every_s: Annotated[float, Meta(ge=0.1, le=86400)] = 60.0
     drain_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
     log_level: str = "info"
     allow_targets: list[str] = field(default_factory=lambda: [RESOLVERS])

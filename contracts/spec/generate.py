@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from contracts import jobs, modules, quotas, results, subjects
+from contracts import jobs, modules, nodes, quotas, results, subjects
 from contracts.functions import Deployment, Manifest
 
 MESSAGES: dict[str, type[msgspec.Struct]] = {
@@ -25,6 +25,9 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "Progress": results.Progress,
     "Announcement": modules.Announcement,
     "Health": modules.Health,
+    "DrainRequest": nodes.DrainRequest,
+    "RestartRequest": nodes.RestartRequest,
+    "NodeReply": nodes.NodeReply,
     "Log": modules.Log,
     "Tally": quotas.Tally,
     "Deployment": Deployment,
@@ -121,6 +124,22 @@ CHANNELS: tuple[Channel, ...] = (
         _shown(subjects.ANNOUNCE_ALL, "node"),
         "Announcement",
         "A runtime tells what became of its workers",
+        parameters=("node",),
+    ),
+    Channel(
+        "drain",
+        "mmn.node.{node}.drain",
+        "DrainRequest",
+        "A node takes no more work, or takes it again",
+        "NodeReply",
+        parameters=("node",),
+    ),
+    Channel(
+        "restart",
+        "mmn.node.{node}.restart",
+        "RestartRequest",
+        "A node replaces workers, each by a ready one",
+        "NodeReply",
         parameters=("node",),
     ),
     Channel("announcements", subjects.ANNOUNCEMENTS, "Announcement", "All announcements, republished"),

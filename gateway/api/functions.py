@@ -1,30 +1,35 @@
-"""Functions as they are deployed: look, switch on and off, scale."""
+"""Functions as they are deployed: look, switch on and off, scale, delete."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import msgspec
-from litestar import Controller, get, post
+import structlog
+from litestar import Controller, Response, delete, get, post
 from litestar.params import JSONBody, PathParameter
 from msgspec import Meta, Struct
 
 from contracts.errors import Refused
 from contracts.functions import Deployment
 from contracts.modules import Card
+from gateway.nodes import Problem, problems
 from gateway.parts import Given
 from gateway.registry import Module
 from gateway.security.roles import API
+
+log = structlog.get_logger(__name__)
 
 FunctionName = Annotated[str, PathParameter(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 
 
 class FunctionView(Struct, frozen=True, kw_only=True):
-    """A deployment, and how many instances of its version are up."""
+    """A deployment, how many instances of its version are up, and what keeps it from running somewhere."""
 
     name: str
     deployment: Deployment
     up: int
+    problems: list[Problem] = []
 
 
 class FunctionDetail(Struct, frozen=True, kw_only=True):
@@ -35,6 +40,7 @@ class FunctionDetail(Struct, frozen=True, kw_only=True):
     up: int
     card: Card | None
     instances: list[Module]
+    problems: list[Problem] = []
 
 
 class Scale(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +59,12 @@ class FunctionController(Controller):
     async def functions(self, parts: Given) -> list[FunctionView]:
         modules = parts.network.modules()
         return [
-            FunctionView(name=found.function, deployment=found, up=_up(found, modules))
+            FunctionView(
+                name=found.function,
+                deployment=found,
+                up=_up(found, modules),
+                problems=problems(modules, found.function),
+            )
             for found in parts.network.deployments()
         ]
 
@@ -67,7 +78,15 @@ class FunctionController(Controller):
             up=_up(deployment, instances),
             card=parts.network.card(name, deployment.version),
             instances=instances,
+            problems=problems(parts.network.modules(), name),
         )
+
+    @delete("/{name:str}", summary="Delete a function", operation_id="delete_function", status_code=204)
+    async def delete(self, name: FunctionName, parts: Given) -> Response[None]:
+        """Its workers finish what they have and end; jobs that wait end as `function-gone`. Results stay."""
+        await parts.network.delete_deployment(name)
+        log.info("function deleted", function=name)
+        return Response(None, status_code=204)
 
     @post("/{name:str}/enable", summary="Let the function run", operation_id="enable", status_code=200)
     async def enable(self, name: FunctionName, parts: Given) -> Deployment:

@@ -11,7 +11,7 @@ import structlog
 import typer
 
 from contracts.errors import MmnError
-from gateway.cli import exits, functions, jobs, render
+from gateway.cli import exits, functions, jobs, lifecycle, nodes, render
 from gateway.cli.demo import demo
 from gateway.cli.deploy import deploy
 from gateway.cli.exits import Exit, Stop
@@ -62,12 +62,15 @@ app.command(rich_help_panel=ELSEWHERE)(provision)
 app.command(rich_help_panel=ELSEWHERE)(streams)
 app.command(rich_help_panel=AUTHORS)(new)
 app.command(rich_help_panel=AUTHORS)(deploy)
+functions.app.command()(lifecycle.restart)
+functions.app.command()(lifecycle.delete)
 app.add_typer(functions.app, name="functions", rich_help_panel=AUTHORS)
 app.command(rich_help_panel=MEASURE)(jobs.run)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=MEASURE)
 app.command(rich_help_panel=MEASURE)(watch)
 app.command(rich_help_panel=MEASURE)(logs)
 app.command(rich_help_panel=MEASURE)(modules)
+app.add_typer(nodes.app, name="nodes", rich_help_panel=MEASURE)
 app.command(rich_help_panel=MEASURE)(login)
 app.command(rich_help_panel=MEASURE)(logout)
 

@@ -105,6 +105,10 @@ class Client:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         return await self._authorised("POST", path, params=_query(query), data=data, headers=headers)
 
+    async def delete(self, path: str) -> Any:
+        """DELETE an API path."""
+        return await self._authorised("DELETE", path)
+
     async def upload(self, path: str, data: bytes, query: Sequence[tuple[str, str]]) -> Any:
         """POST raw bytes, such as a wheel."""
         headers = {"Content-Type": "application/octet-stream"}

@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from gateway.cli import render, runner
+from gateway.cli.nodes import trouble, troubles
 
-app = typer.Typer(help="Functions: list, show, enable, disable, scale.", invoke_without_command=True)
+app = typer.Typer(help="Functions: list, show, enable, disable, scale, restart, delete.", invoke_without_command=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The function's name.")]
 
 
@@ -28,6 +29,7 @@ _COLUMNS: tuple[render.Column, ...] = (
     ("workers", lambda told: _deployment(told)["workers"]),
     ("nodes", lambda told: render.text(_deployment(told).get("match") or "all")),
     ("up", lambda told: told["up"]),
+    ("problems", lambda told: troubles(told.get("problems") or [])),
     ("summary", lambda told: (_deployment(told).get("manifest") or {}).get("summary")),
 )
 
@@ -40,6 +42,8 @@ def functions(context: typer.Context, url: runner.Url = None, _output: render.Ou
         mmn functions
         mmn functions show latency-ping
         mmn functions scale echo 2
+        mmn functions restart echo
+        mmn functions delete echo
     """
     context.obj = url
     if context.invoked_subcommand is None:
@@ -70,6 +74,9 @@ def show(context: typer.Context, name: Name, url: runner.Url = None, _output: re
         console.print(parameters(told["card"]["params_schema"]))
     else:
         render.note("no node has run this version yet, so its parameters are not known")
+    for problem in told.get("problems") or []:
+        end = "; start it anew by: mmn functions restart " + wish["function"] if problem["given_up"] else ""
+        console.print(f"[red]problem:[/] {escape(trouble(problem) + end)}")
     for one in told.get("instances") or []:
         reason = f" ({one['reason']})" if one.get("reason") else ""
         console.print(f"{one.get('instance')} {one.get('state')}{escape(reason)}")
@@ -111,7 +118,7 @@ def enable(context: typer.Context, name: Name, url: runner.Url = None, _output: 
 
 @app.command()
 def disable(context: typer.Context, name: Name, url: runner.Url = None, _output: render.Output = None) -> None:
-    """Stop a function everywhere; jobs under way are finished."""
+    """Stop a function everywhere; jobs under way are finished, queued ones wait until it is enabled or their deadline."""
     _changed(runner.converse(url or context.obj, lambda client: client.post(f"/functions/{name}/disable")))
 
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from gateway.cli import render, runner
 from gateway.cli.client import Client, Frame
 from gateway.cli.jobs import line
+from gateway.cli.nodes import troubles
 
 TOPICS = ["results", "events", "progress", "modules"]
 
@@ -71,7 +72,7 @@ _COLUMNS: tuple[render.Column, ...] = (
     ("labels", lambda module: module.get("labels") or None),
     ("jobs", lambda module: _health(module, "done")),
     ("faults", lambda module: _health(module, "faults")),
-    ("reason", lambda module: module.get("reason") or None),
+    ("problems", lambda module: troubles(_health(module, "troubles") or []) or module.get("reason") or None),
 )
 
 

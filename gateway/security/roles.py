@@ -13,9 +13,9 @@ class Role(StrEnum):
     VIEWER = "viewer"
     """Reads everything but passwords."""
     OPERATOR = "operator"
-    """Submits and cancels jobs; switches and scales functions."""
+    """Submits and cancels jobs; switches, scales and restarts functions; drains nodes."""
     DEPLOYER = "deployer"
-    """Uploads bundles."""
+    """Uploads bundles; deletes functions."""
     ADMIN = "admin"
     """Manages users."""
 
@@ -50,6 +50,11 @@ RIGHTS: dict[tuple[str, str], Role | None] = {
     ("POST", f"{API}/functions/{{name}}/enable"): Role.OPERATOR,
     ("POST", f"{API}/functions/{{name}}/disable"): Role.OPERATOR,
     ("POST", f"{API}/functions/{{name}}/scale"): Role.OPERATOR,
+    ("POST", f"{API}/functions/{{name}}/restart"): Role.OPERATOR,
+    ("DELETE", f"{API}/functions/{{name}}"): Role.DEPLOYER,
+    ("GET", f"{API}/nodes"): Role.VIEWER,
+    ("POST", f"{API}/nodes/{{node}}/drain"): Role.OPERATOR,
+    ("POST", f"{API}/nodes/{{node}}/restart"): Role.OPERATOR,
     ("GET", f"{API}/jobs"): Role.VIEWER,
     ("POST", f"{API}/jobs"): Role.OPERATOR,
     ("GET", f"{API}/jobs/{{job}}"): Role.VIEWER,

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from contracts import streams, subjects
+from contracts import codec, streams, subjects
 from contracts.bus import Bus
 from contracts.errors import Refused
+from contracts.modules import Health, Trouble
 from contracts.service import raise_refusal
 from contracts.tail import stream_status
 from tests.kit.eventually import eventually
@@ -78,11 +79,26 @@ async def test_five_short_lives_are_a_crash_loop_until_the_deployment_changes(
     await eventually(lambda: len(given_up()) == 1, within=20.0)
     assert len(announced.of("failed", "crashes-at-import")) == 5
     assert given_up()[0].endswith("the last one: cannot be loaded: RuntimeError: broken on purpose")
+
+    async def troubles() -> list[Trouble]:
+        beat = await gateway.js.get_last_msg(streams.HEALTH, subjects.health("n1"))
+        return codec.decode(beat.data or b"", Health).troubles
+
+    async def hopeless() -> bool:
+        return any(one.given_up and one.reason == given_up()[0] for one in await troubles())
+
+    await eventually(hopeless)
     (zygote,) = node.processes()
     assert alive(zygote)
     for enabled in (False, True):
         await put_deployment(gateway, replace(deployment, enabled=enabled))
     await eventually(lambda: len(given_up()) == 2, within=20.0)
+    await put_deployment(gateway, replace(deployment, enabled=False))
+
+    async def nothing() -> bool:
+        return await troubles() == []
+
+    await eventually(nothing)
 
 
 async def test_a_new_version_is_ready_before_the_old_one_stops(
@@ -176,8 +192,15 @@ async def test_restart_and_drain_by_request(node: Node, gateway: Bus, announced:
     assert b'"draining"' in await ask("drain", b"")
     assert (await announced.next("stopped", "echo", count=2)).instance == second.instance
     await eventually(lambda: len(node.processes()) == 1)
+    assert announced.of("stopped", "echo")[1].reason == "the node is draining"
+    await node.stop()
+    await node.start()
+    await eventually(lambda: ask("drain", b""), within=15)
+    assert len(announced.of("started", "echo")) == 2, "a restarted runtime keeps to it"
     await ask("drain", b'{"on":false}')
     await announced.next("ready", "echo", count=3)
+    await ask("restart", b"")
+    await announced.next("ready", "echo", count=4)
 
 
 async def test_sigterm_finishes_jobs_and_leaves_no_process(

@@ -7,12 +7,14 @@ from typing import TypeVar
 
 import msgspec
 from argon2 import PasswordHasher
+from msgspec import Struct
 
 from contracts import codec
 from contracts.errors import Refused, Unavailable
 from contracts.functions import Deployment
 from contracts.jobs import CancelReply, CancelRequest, JobReceipt, JobRequest
 from contracts.modules import Card
+from contracts.nodes import NodeReply
 from contracts.tail import CaughtUp, Start, StreamStatus
 from gateway.index import Index
 from gateway.network import Network, Record, User
@@ -88,6 +90,8 @@ class FakeNetwork:
         self.people: dict[str, User] = {}
         self.stored: dict[str, bytes] = {}
         self.submitted: list[tuple[JobRequest, str]] = []
+        self.nodes: set[str] = set()
+        self.asked: list[tuple[str, str, Struct]] = []
         self.cancelled: list[tuple[CancelRequest, str]] = []
         self.answer: JobReceipt | CancelReply | Exception = Unavailable("no Anchor is running; try again later")
 
@@ -105,6 +109,16 @@ class FakeNetwork:
         before = self.known.get(name)
         self.known[name] = change(before)
         return self.known[name], self.known[name] != before
+
+    async def delete_deployment(self, name: str) -> None:
+        self.deployment(name)
+        del self.known[name]
+
+    async def control(self, node: str, verb: str, request: Struct) -> NodeReply:
+        self.asked.append((node, verb, request))
+        if node not in self.nodes:
+            raise Refused(404, "no-such-node", f"node: no runtime answers for {node}")
+        return NodeReply(node=node, state="up", workers={})
 
     async def store_bundle(self, digest: str, data: bytes) -> None:
         self.stored[digest] = data

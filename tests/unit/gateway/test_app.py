@@ -53,7 +53,7 @@ GUARDED = sorted((method, path) for (method, path), role in RIGHTS.items() if ro
 
 @pytest.mark.parametrize(("method", "path"), GUARDED, ids=[f"{method} {path}" for method, path in GUARDED])
 async def test_a_route_refuses_who_may_not(method: str, path: str, plane: Plane, client: httpx.AsyncClient) -> None:
-    path, role = path.replace("{name}", "echo").replace("{job}", "j1"), RIGHTS[method, path]
+    path, role = path.replace("{name}", "echo").replace("{job}", "j1").replace("{node}", "n1"), RIGHTS[method, path]
     assert role is not None
     nobody = await client.request(method, path)
     assert (nobody.status_code, nobody.json()["reason"]) == (401, "not-authenticated")

@@ -12,7 +12,7 @@ from nats.js.errors import ObjectNotFoundError
 from contracts.bus import Bus
 from contracts.functions import Deployment, Manifest
 from runtime import bundles
-from runtime.bundles import Bundles, NoBundle
+from runtime.bundles import Bundles, Kept, NoBundle, surplus
 from tests.kit.wheels import build_wheel
 
 WHEEL = build_wheel("ping", "1.2.0", code='"""Nothing."""\n')
@@ -98,3 +98,49 @@ async def test_a_store_that_does_not_answer_is_asked_three_times(tmp_path: Path)
     with pytest.raises(NoBundle, match="could not be fetched: TimeoutError") as refused:
         await bundles_of(Store({DIGEST: WHEEL}, failures=3), tmp_path).get(deployment())
     assert not refused.value.for_good
+
+
+OLD, PREVIOUS, NOW, OTHER = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
+ON_DISK = [Kept(OLD, "ping", 1.0), Kept(PREVIOUS, "ping", 2.0), Kept(NOW, "ping", 3.0), Kept(OTHER, "gone", 4.0)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "functions", "goes"),
+    [
+        ({NOW}, {"ping"}, [OTHER, OLD]),
+        ({NOW, OLD}, {"ping"}, [OTHER]),
+        ({PREVIOUS}, {"ping"}, [OTHER, OLD]),
+        ({OTHER, NOW}, {"ping"}, [OLD]),
+        (set(), set(), [OTHER, NOW, PREVIOUS, OLD]),
+    ],
+    ids=["newest deployed", "old one still runs", "rolled back", "deleted one still runs", "nothing deployed"],
+)
+def test_what_runs_is_deployed_or_was_before_stays(wanted: set[str], functions: set[str], goes: list[str]) -> None:
+    assert surplus(ON_DISK, wanted, functions) == goes
+
+
+async def test_what_no_longer_serves_is_removed_and_fetched_again_when_it_does(tmp_path: Path) -> None:
+    store = Store({DIGEST: WHEEL})
+    kept = bundles_of(store, tmp_path)
+    await kept.get(deployment())
+    assert await kept.prune(lambda: {DIGEST}, {"ping"}) == []
+    assert await kept.prune(set, {"ping"}) == [], "it may be rolled back to"
+    assert await kept.prune(set, set()) == [DIGEST]
+    assert list((tmp_path / "bundles").iterdir()) == []
+    await kept.get(deployment())
+    assert store.reads == [DIGEST] * 2
+
+
+async def test_a_bundle_that_a_worker_begins_to_need_meanwhile_stays(tmp_path: Path) -> None:
+    kept = bundles_of(Store({DIGEST: WHEEL}), tmp_path)
+    await kept.get(deployment())
+    asked: list[set[str]] = [{DIGEST}, set()]
+    assert await kept.prune(asked.pop, set()) == []
+    assert asked == []
+
+
+async def test_what_a_killed_runtime_left_half_done_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "bundles" / ".abc.1" / "code").mkdir(parents=True)
+    (tmp_path / "bundles" / ".abc.1" / "code").chmod(0o555)
+    bundles_of(Store({}), tmp_path)
+    assert list((tmp_path / "bundles").iterdir()) == []
