@@ -20,7 +20,7 @@ _TLS: Final = Template("""tls {
   cert_file: "$cert"
   key_file: "$key"
   min_version: "1.3"
-  handshake_first: auto
+  handshake_first: "1s"
   timeout: 5
 }""")
 _UNQUOTABLE = re.compile(r'["\\\n]')
