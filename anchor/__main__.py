@@ -52,7 +52,7 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
         target=Allowance(settings.target_rate, settings.target_burst),
         exempt=exempting(settings.target_exempt),
     )
-    shares = Shares(connection, quotas, dispatcher.held_by_queue)
+    shares = Shares(connection, quotas, dispatcher.lanes.held_by_queue)
     sweeper = Sweeper(connection, registry, dispatcher, ledger, shares, every=settings.sweep_every)
     lag = heart.LoopLag()
     shedding = Shedding(wait_s=settings.shed_wait, lag_s=settings.shed_lag)
@@ -67,7 +67,7 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
             at=clock.utc_now(),
             version=version("mmn"),
             in_flight=dispatcher.in_flight,
-            queue=dispatcher.waiting,
+            queue=dispatcher.lanes.waiting,
             done=dispatcher.done,
             faults=dispatcher.faults,
             breakers=registry.open_breakers(),

@@ -50,7 +50,7 @@ class Backpressure:
         return Refused(429, "queue-full", f"the queue of {where} is full; try again in {after:g} s", retry_after=after)
 
     def _queues(self, job: Job) -> Queues:
-        waiting, function, place = self._dispatcher.waiting_at, job.request.function, job.place
+        waiting, function, place = self._dispatcher.lanes.waiting_at, job.request.function, job.place
         live, batch = waiting(("live", function, place)), waiting(("batch", function, place))
         return Queues(live, batch, self._dispatcher.queue_bound)
 

@@ -54,6 +54,16 @@ class Dealer:
         job_class, function, place = taker.key
         self._takers[function][job_class, place] = taker
 
+    def leave(self, taker: Taker) -> None:
+        """A queue that wants no slots any more."""
+        job_class, function, place = taker.key
+        takers = self._takers[function]
+        takers.pop((job_class, place), None)
+        if not takers:
+            del self._takers[function]
+            for turn in [turn for turn in self._turns if turn[0] == function]:
+                del self._turns[turn]
+
     def ask(self, taker: Taker) -> None:
         """A queue may want more slots than it has."""
         if taker.wants:

@@ -8,7 +8,7 @@ comes back to another, which looks for a stored result before it runs anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -19,7 +19,7 @@ from anchor.budget import Budget
 from anchor.calls import Caller, Served, stop_call
 from anchor.dealer import Dealer
 from anchor.held import Held
-from anchor.lanes import Key, Lane, Mark
+from anchor.lanes import Lane, Lanes
 from anchor.ledger import Ledger
 from anchor.registry import Instance, Registry
 from anchor.slots import Slots
@@ -54,7 +54,7 @@ class Dispatcher:
         self._ack_wait = ack_wait
         self._caller = Caller(bus, ledger.has_result)
         self._dealer = Dealer(slots)
-        self._lanes: dict[Key, Lane] = {}
+        self.lanes = Lanes(lambda key: Lane(bus, slots, self._dealer, key, self._take, ack_wait=ack_wait), self._dealer)
         self.queue_bound = streams.QUEUE_BOUND
         self._held: dict[str, Held] = {}
         self._cancelled: dict[str, None] = {}
@@ -74,11 +74,6 @@ class Dispatcher:
         """Jobs this Anchor has in hand."""
         return len(self._held)
 
-    @property
-    def waiting(self) -> int:
-        """Jobs believed to wait in all lanes."""
-        return sum(lane.waiting for lane in self._lanes.values())
-
     def _lost(self, instance: Instance, reason: str) -> None:
         log.info("instance lost", instance=instance.id, reason=reason)
         self._caller.lost(instance, reason)
@@ -89,48 +84,8 @@ class Dispatcher:
         await self._bus.subscribe(subjects.CANCELLED, self._told_of_cancel)
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            for lane in self._lanes.values():
-                tasks.create_task(lane.run())
+            self.lanes.run(tasks)
             tasks.create_task(self._keep_alive())
-
-    def lane(self, key: Key) -> Lane:
-        """The lane of a class, function and place; made at its first use."""
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = Lane(self._bus, self._slots, self._dealer, key, self._take, ack_wait=self._ack_wait)
-            self._lanes[key] = lane
-            if self._tasks is not None:
-                self._tasks.create_task(lane.run())
-        return lane
-
-    def lane_of(self, job: Job) -> Lane:
-        """The lane that a job waits in."""
-        return self.lane((job.request.job_class, job.request.function, job.place))
-
-    def admitted(self, job: Job) -> Lane:
-        """A job was stored: look for it."""
-        lane = self.lane_of(job)
-        lane.admitted()
-        return lane
-
-    def waiting_at(self, key: Key) -> int:
-        """Jobs believed to wait in one queue."""
-        lane = self._lanes.get(key)
-        return lane.waiting if lane else 0
-
-    def held_by_queue(self) -> dict[Key, int]:
-        """Jobs this Anchor has in hand, by queue."""
-        return {key: lane.held for key, lane in self._lanes.items() if lane.held}
-
-    def marks(self) -> dict[Key, Mark]:
-        """Where every lane is, before the stream is counted."""
-        return {key: lane.mark() for key, lane in self._lanes.items()}
-
-    def counted(self, stored: Mapping[Key, int], elsewhere: Mapping[Key, int], since: Mapping[Key, Mark]) -> None:
-        """The stream holds so many jobs in each queue, those in hand included; `elsewhere` are in other hands."""
-        for key in {*stored, *self._lanes}:
-            lane = self.lane(key)
-            lane.counted(stored.get(key, 0) - lane.held - elsewhere.get(key, 0), since.get(key, Mark()))
 
     async def _told_of_cancel(self, msg: Msg) -> None:
         try:
@@ -189,7 +144,7 @@ class Dispatcher:
             slot.free()
             await self._answer(delivery, _ACK)
             return
-        lane = self.lane_of(job)
+        lane = self.lanes.of(job)
         held = self._held[job.id] = Held(delivery)
         lane.held += 1
         try:

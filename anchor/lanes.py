@@ -9,8 +9,8 @@ tenth of a second at most with a permit in hand, so idle lanes take no slot from
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 import nats.errors
 import structlog
@@ -20,8 +20,9 @@ from nats.js.errors import APIError
 from anchor.dealer import Dealer
 from anchor.registry import Instance
 from anchor.slots import Slots
-from contracts import streams, subjects
+from contracts import clock, streams, subjects
 from contracts.bus import Bus
+from contracts.jobs import Job
 from contracts.pull import Delivery, Exhausted, PullError, PullInbox
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,8 @@ LINGER_S = 0.1
 _RETRY_S = 0.5
 _INACTIVE_S = 3600.0
 _MAX_ACK_PENDING = 65536
+IDLE_NS = 600_000_000_000
+"""How long nothing has come through a lane that is let go."""
 
 Start = Callable[[Delivery, Instance], Awaitable[None]]
 Key = tuple[str, str, str]
@@ -122,6 +125,7 @@ class Lane:
                     await self._pull_once()
         finally:
             self._release(self._granted)
+            await self._reset()
 
     async def _pull_once(self) -> None:
         try:
@@ -181,3 +185,91 @@ class Lane:
         if self._pull is not None:
             await self._pull.close()
             self._pull = None
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A lane in use. `used_ns` is when there was last anything in it."""
+
+    lane: Lane
+    used_ns: int
+    task: asyncio.Task[None] | None = field(default=None)
+
+
+class Lanes:
+    """The lanes of one Anchor, each made at its first use and let go when nothing has come through it for long.
+
+    Functions and nodes come and go for good, and each would leave some lanes behind.
+    """
+
+    def __init__(self, make: Callable[[Key], Lane], dealer: Dealer) -> None:
+        self._make = make
+        self._dealer = dealer
+        self._kept: dict[Key, _Kept] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def run(self, tasks: asyncio.TaskGroup) -> None:
+        """Let every lane pull, also those that are made later."""
+        self._tasks = tasks
+        for kept in self._kept.values():
+            kept.task = tasks.create_task(kept.lane.run())
+
+    def of(self, job: Job) -> Lane:
+        """The lane that a job waits in."""
+        return self._lane((job.request.job_class, job.request.function, job.place))
+
+    def _lane(self, key: Key) -> Lane:
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._kept[key] = _Kept(self._make(key), 0)
+            if self._tasks is not None:
+                kept.task = self._tasks.create_task(kept.lane.run())
+        kept.used_ns = clock.monotonic_ns()
+        return kept.lane
+
+    def admitted(self, job: Job) -> Lane:
+        """A job was stored, or is about to be: look for it."""
+        lane = self.of(job)
+        lane.admitted()
+        return lane
+
+    @property
+    def waiting(self) -> int:
+        """Jobs believed to wait in all lanes."""
+        return sum(kept.lane.waiting for kept in self._kept.values())
+
+    def waiting_at(self, key: Key) -> int:
+        """Jobs believed to wait in one queue."""
+        kept = self._kept.get(key)
+        return kept.lane.waiting if kept else 0
+
+    def held_by_queue(self) -> dict[Key, int]:
+        """Jobs this Anchor has in hand, by queue."""
+        return {key: kept.lane.held for key, kept in self._kept.items() if kept.lane.held}
+
+    def marks(self) -> dict[Key, Mark]:
+        """Where every lane is, before the stream is counted."""
+        return {key: kept.lane.mark() for key, kept in self._kept.items()}
+
+    def counted(
+        self, stored: Mapping[Key, int], elsewhere: Mapping[Key, int], since: Mapping[Key, Mark], now_ns: int
+    ) -> None:
+        """The stream holds so many jobs in each queue, those in hand included; `elsewhere` are in other hands."""
+        for key in stored:
+            self._lane(key)
+        for key, kept in list(self._kept.items()):
+            lane = kept.lane
+            lane.counted(stored.get(key, 0) - lane.held - elsewhere.get(key, 0), since.get(key, Mark()))
+            if lane.waiting or lane.held:
+                kept.used_ns = now_ns
+            elif now_ns - kept.used_ns > IDLE_NS:
+                self._let_go(key, kept)
+
+    def _let_go(self, key: Key, kept: _Kept) -> None:
+        del self._kept[key]
+        self._dealer.leave(kept.lane)
+        if kept.task is not None:
+            kept.task.cancel()

@@ -66,7 +66,7 @@ class Submit:
         if request.key is None:
             job, paid, wait_ns = self._admit(request, client)
             # The lane's request for it goes out together with the job, and so it need not wait for this answer.
-            lane, began_ns = self._dispatcher.admitted(job), clock.monotonic_ns()
+            lane, began_ns = self._dispatcher.lanes.admitted(job), clock.monotonic_ns()
             receipt = self._receipt(job, lane, wait_ns)
             try:
                 sequence = await self._store(job, paid)
@@ -83,12 +83,12 @@ class Submit:
             job, paid, wait_ns = self._admit(request, client)
             first = await self._store_once(job, paid)
             if first is None:
-                return answer(self._receipt(job, self._dispatcher.admitted(job), wait_ns), ask.media())
+                return answer(self._receipt(job, self._dispatcher.lanes.admitted(job), wait_ns), ask.media())
             self._quotas.give_back(paid, clock.monotonic_ns())
         if first.request != request:
             rule = "was used before for another request; take a new one"
             raise InvalidField("key", rule, code=409, reason="key-reused")
-        receipt = self._receipt(first, self._dispatcher.lane_of(first), self._backpressure.expected_wait_ns(first))
+        receipt = self._receipt(first, self._dispatcher.lanes.of(first), self._backpressure.expected_wait_ns(first))
         return answer(msgspec.structs.replace(receipt, repeated=True), ask.media())
 
     def _admit(self, request: JobRequest, client: str) -> tuple[Job, list[Account], int | None]:

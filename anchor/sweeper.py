@@ -59,7 +59,7 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Look at every queue once."""
-        marks = self._dispatcher.marks()
+        marks = self._dispatcher.lanes.marks()
         status = await stream_status(self._bus, streams.JOBS, subjects=subjects.QUEUES)
         self._count(status, marks)
         for subject in status.state.subjects:
@@ -69,7 +69,8 @@ class Sweeper:
     def _count(self, status: StreamStatus, marks: dict[Key, Mark]) -> None:
         stored = {subjects.queue_parts(subject): count for subject, count in status.state.subjects.items()}
         known = {key: count for key, count in stored.items() if self._registry.instances(key[1])}
-        self._dispatcher.counted(known, self._shares.elsewhere(clock.monotonic_ns()), marks)
+        now = clock.monotonic_ns()
+        self._dispatcher.lanes.counted(known, self._shares.elsewhere(now), marks, now)
         if status.config.max_msgs_per_subject > 0:
             self._dispatcher.queue_bound = status.config.max_msgs_per_subject
 

@@ -119,3 +119,11 @@ async def test_a_job_in_hand_takes_a_freed_slot_before_those_that_wait_in_queues
         table.slots.release(permit)
     assert waiting.result() is permit
     assert len(live.granted) == 2
+
+
+async def test_a_queue_that_left_gets_no_slot() -> None:
+    table = Table()
+    leaves, stays = table.queue("live", "any", 3), table.queue("batch", "any", 3)
+    table.dealer.leave(leaves)
+    await table.deal(leaves, stays)
+    assert (len(leaves.granted), len(stays.granted)) == (0, 3)
