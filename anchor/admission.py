@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema_rs
 
 from anchor.registry import Instance, Registry
-from contracts import clock, functions, targets
+from contracts import clock, codec, functions, targets
 from contracts.errors import InvalidField, Refused
 from contracts.jobs import Job, JobRequest, job_id_of, new_job_id
 from contracts.modules import Card
@@ -80,6 +80,7 @@ def admit(request: JobRequest, registry: Registry, schemas: Schemas, *, client: 
         raise Refused(
             503, "no-instance", f"function: no worker of {function} has been ready yet; try again", retry_after=1.0
         )
+    codec.check_plain(request.params, at="params")
     schemas.check(card, request.params)
     place = _place(request, registry)
     now = clock.wall_ns()

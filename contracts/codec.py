@@ -7,6 +7,7 @@ JSON is RFC 8259, CBOR is RFC 8949. Every decoder has a size limit, and every er
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -25,6 +26,9 @@ CBOR = "application/cbor"
 HEADER = "Content-Type"
 _MEDIA = frozenset({JSON, MSGPACK, CBOR})
 _MAX_DEPTH = 64
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+_SHOWN_KEY = 64
+_SHOWN_PATH = 200
 
 MISSING_FIELD = re.compile(r"missing required field `([^`]+)`")
 """How msgspec says that a field is not there."""
@@ -68,12 +72,55 @@ def decode(data: bytes, kind: type[T], media: str = JSON, *, limit: int = MAX_RE
         if media == JSON:
             return msgspec.json.decode(data, type=kind)
         if media == CBOR:
-            return msgspec.convert(cbor2.loads(data, max_depth=_MAX_DEPTH), kind)
+            found = cbor2.loads(data, max_depth=_MAX_DEPTH)
+            check_plain(found, at=at, most=len(data))
+            return msgspec.convert(found, kind)
         return msgspec.msgpack.decode(data, type=kind)
     except msgspec.ValidationError as error:
         raise invalid(error, at=at) from error
     except (msgspec.DecodeError, cbor2.CBORDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidField(at or "message", f"is not valid {media.rpartition('/')[2]}: {error}") from error
+
+
+def check_plain(value: Any, *, at: str = "", most: float = math.inf) -> None:
+    """Raise InvalidField unless JSON can hold the value as it is, so that it survives every encoding.
+
+    CBOR and MessagePack know more: bytes, dates, sets, tags, numbers that are none, keys that are not text; and
+    only JSON knows whole numbers of any length. `most` bounds the size, in values and characters.
+    """
+    size, waiting = 0, [(value, at, 0)]
+    while waiting:
+        value, at, depth = waiting.pop()
+        size += 1
+        if depth > _MAX_DEPTH:
+            raise InvalidField(at[:_SHOWN_PATH], f"is nested deeper than {_MAX_DEPTH} levels")
+        if isinstance(value, dict):
+            for key, item in value.items():
+                size += len(key) if isinstance(key, str) else 0
+                waiting.append((item, f"{at}.{str(key)[:_SHOWN_KEY]}".lstrip("."), depth + 1))
+        elif isinstance(value, list):
+            waiting.extend((item, f"{at}[{index}]", depth + 1) for index, item in enumerate(value))
+        elif isinstance(value, str):
+            size += len(value)
+        if size > most:
+            raise InvalidField(at[:_SHOWN_PATH] or "message", "holds more than was sent: no references, please")
+        if rule := _broken(value):
+            raise InvalidField(at[:_SHOWN_PATH] or "message", rule)
+
+
+def _broken(value: Any) -> str:
+    """The rule that a value breaks by itself, or nothing."""
+    match value:
+        case None | bool() | str() | list():
+            return ""
+        case int():
+            return "" if _SMALLEST <= value <= _LARGEST else "a whole number must fit into 64 bits"
+        case float():
+            return "" if math.isfinite(value) else "must be a finite number"
+        case dict():
+            return "" if all(isinstance(key, str) for key in value) else "every key must be text"
+        case _:
+            return f"must be null, true, false, a number, text, a list or an object, not {type(value).__name__}"
 
 
 def convert(value: Any, kind: type[T], *, at: str = "") -> T:
@@ -88,6 +135,8 @@ def invalid(error: msgspec.ValidationError, *, at: str = "") -> InvalidField:
     """Turn msgspec's message into one that names the field as people write it: `params.count`."""
     found = _AT.match(str(error))
     rule, path = (found["rule"], found["path"] or "") if found else (str(error), "")
+    if path == ".v" and rule.startswith("Invalid enum value"):
+        rule = "is a version of this message that is not known here; 1 is"
     if missing := MISSING_FIELD.search(rule):
         rule, path = "is required", f"{path}.{missing[1]}"
     name = (at + path).lstrip(".") or "message"

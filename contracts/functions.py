@@ -102,7 +102,7 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     size: int = 0
     uploaded_by: str = ""
     uploaded_at: str = ""
-    v: int = 1
+    v: Literal[1] = 1
 
     def wants_node(self, labels: dict[str, str]) -> bool:
         """Say whether a node with these labels should run this function now."""

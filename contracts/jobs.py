@@ -76,7 +76,7 @@ class Call(Struct, frozen=True, kw_only=True):
     accepted: str | None = None
     attempt: int = 1
     seed: int = 0
-    v: int = 1
+    v: Literal[1] = 1
 
 
 class CallReply(Struct, frozen=True, kw_only=True):
@@ -86,7 +86,7 @@ class CallReply(Struct, frozen=True, kw_only=True):
     instance: str
     failure: str | None = None
     sequence: int | None = None
-    v: int = 1
+    v: Literal[1] = 1
 
 
 HEADER_QUEUE_NS = "Mmn-Queue-Ns"

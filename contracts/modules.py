@@ -72,7 +72,7 @@ class Announcement(Struct, frozen=True, kw_only=True):
     card: Card | None = None
     pid: int | None = None
     user_key: str | None = None
-    v: int = 1
+    v: Literal[1] = 1
 
 
 class Routed(Struct, frozen=True, kw_only=True):
@@ -132,7 +132,7 @@ class Health(Struct, frozen=True, kw_only=True):
     routing: list[Routed] = field(default_factory=list)
     refused: dict[str, int] = field(default_factory=dict)
     troubles: list[Trouble] = field(default_factory=list)
-    v: int = 1
+    v: Literal[1] = 1
 
 
 class Log(Struct, frozen=True, kw_only=True):
@@ -143,4 +143,4 @@ class Log(Struct, frozen=True, kw_only=True):
     instance: str
     event: str
     fields: dict[str, Any] = field(default_factory=dict)
-    v: int = 1
+    v: Literal[1] = 1

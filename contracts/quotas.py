@@ -49,4 +49,4 @@ class Tally(Struct, frozen=True, kw_only=True):
     hello: bool = False
     spent: Annotated[list[Spent], Meta(max_length=MOST_AT_ONCE)] = field(default_factory=list)
     held: Annotated[list[Held], Meta(max_length=MOST_AT_ONCE)] | None = None
-    v: int = 1
+    v: Literal[1] = 1

@@ -48,7 +48,7 @@ class Result(Struct, frozen=True, kw_only=True):
     by: str
     started: str
     duration_ns: int | None
-    v: int = 1
+    v: Literal[1] = 1
     version: str | None = None
     digest: str | None = None
     node: str | None = None
@@ -79,4 +79,4 @@ class Progress(Struct, frozen=True, kw_only=True):
     n: int
     at: str
     event: dict[str, Any]
-    v: int = 1
+    v: Literal[1] = 1

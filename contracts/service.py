@@ -21,7 +21,7 @@ from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 from nats.micro.service import EndpointStats, ServiceConfig
 from nats.micro.service import Service as MicroService
 
-from contracts import clock, codec
+from contracts import clock, codec, subjects
 from contracts.bus import Bus
 from contracts.errors import InvalidField, Refused, Unavailable
 from contracts.jobs import HEADER_FIELD, HEADER_REASON, HEADER_RETRY_AFTER
@@ -29,6 +29,7 @@ from contracts.jobs import HEADER_FIELD, HEADER_REASON, HEADER_RETRY_AFTER
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 RETRY_AFTER_S = 0.05
+_LONGEST_MESSAGE, _LONGEST_FIELD = 1000, 200
 _BUSY = Refused(429, "busy", "every slot of this instance is taken", retry_after=RETRY_AFTER_S)
 _CUT_OFF = Refused(503, "stopped", "this instance stopped while it was at it; ask another", retry_after=RETRY_AFTER_S)
 
@@ -67,14 +68,15 @@ def answer(value: object, media: str = codec.JSON, headers: Mapping[str, str] | 
 def error_headers(refusal: Refused) -> dict[str, str]:
     """A refusal as headers: what ADR-32 names, and what programs need besides."""
     headers = {
-        ERROR_HEADER: refusal.message,
+        # Both may quote what was sent.
+        ERROR_HEADER: refusal.message[:_LONGEST_MESSAGE],
         ERROR_CODE_HEADER: str(refusal.code),
         HEADER_REASON: refusal.reason,
     }
     if refusal.retry_after is not None:
         headers[HEADER_RETRY_AFTER] = f"{refusal.retry_after:.3f}"
     if isinstance(refusal, InvalidField):
-        headers[HEADER_FIELD] = refusal.field
+        headers[HEADER_FIELD] = refusal.field[:_LONGEST_FIELD]
     return headers
 
 
@@ -140,7 +142,9 @@ class _Endpoint:
         self._serve = serve
 
     def admit(self, msg: Msg) -> None:
-        """Take a request; every one gets an answer."""
+        """Take a request; every one gets an answer, unless it wants that in a place where none belongs."""
+        if not _sound(msg):
+            return
         gate = self.gate
         loop = asyncio.get_running_loop()
         if gate.full:
@@ -183,6 +187,13 @@ class _Endpoint:
             log.warning("reply not sent", subject=self._subject, error=str(error) or type(error).__name__)
 
 
+def _sound(msg: Msg) -> bool:
+    sound = not msg.reply or subjects.answered(msg.reply)
+    if not sound:
+        log.debug("request ignored", subject=msg.subject, reason="its answer is wanted where none belongs")
+    return sound
+
+
 class _Admitting:
     """A stand-in for the client that `nats.micro` subscribes with.
 
@@ -200,7 +211,12 @@ class _Admitting:
 
     async def subscribe(self, subject: str, queue: str = "", cb: Any = None) -> Subscription:
         if not queue:
-            return await self._bus.subscribe(subject, cb)
+
+            async def discovered(msg: Msg) -> None:
+                if msg.reply and _sound(msg):
+                    await cb(msg)
+
+            return await self._bus.subscribe(subject, discovered)
         subscription = await self._bus.listen(subject, self.endpoints[subject].admit, queue=queue)
         self.subscriptions.append(subscription)
         return subscription

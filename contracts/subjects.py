@@ -26,6 +26,16 @@ INBOX_MANAGE: Final = "_INBOX_m"
 INBOX_DEFAULT: Final = "_INBOX"
 REPLY_FROM_MANAGE: Final = "_R_."
 """How the server rewrites the reply of a call that crosses from MANAGE to MEASURE."""
+_ANSWERED: Final = (f"{INBOX_DEFAULT}.", f"{INBOX_MANAGE}.", REPLY_FROM_MANAGE)
+
+
+def answered(reply: str) -> bool:
+    """Whether a request that wants its answer there may have one.
+
+    Any other subject is one that the responder may use for a purpose of its own, a queue or a bucket, and
+    an answer to it would let the asker write there.
+    """
+    return reply.startswith(_ANSWERED)
 
 
 def token(value: str, *, at: str = "token") -> str:

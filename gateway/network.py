@@ -165,6 +165,8 @@ class Network:
 
     async def submit(self, request: JobRequest, *, client: str) -> JobReceipt:
         """Hand a job to an Anchor. Raises Refused as the Anchor does, Unavailable when there is none."""
+        # Else a number that only JSON can hold could not be sent on.
+        codec.check_plain(request.params, at="params")
         unsure = "the Anchor did not answer in time; the job may have been accepted"
         return await self._ask_anchor(subjects.SUBMIT, request, JobReceipt, client=client, unsure=unsure)
 

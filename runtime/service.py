@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -69,7 +69,7 @@ class AdHoc(Struct, frozen=True, kw_only=True):
     accepted: str | None = None
     attempt: int = 1
     seed: int = 0
-    v: int = 1
+    v: Literal[1] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,7 @@ class Measuring:
         """Handle a call to whichever worker NATS chose."""
         _check_origin(ask)
         body = ask.decode(AdHoc) if ask.data else AdHoc()
+        codec.check_plain(body.params, at="params")
         call = Call(
             job=body.job or new_job_id(),
             params=body.params,

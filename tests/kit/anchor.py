@@ -97,6 +97,11 @@ class AnchorProcess:
 
         await eventually(answers, within=15)
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process is not None and self._process.returncode is None
+
     async def kill(self) -> None:
         """SIGKILL."""
         assert self._process is not None

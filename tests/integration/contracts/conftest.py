@@ -1,6 +1,5 @@
 """A server for each test, and what several of them need of it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -65,12 +64,3 @@ async def worker(server: NatsServer, identity: WorkerIdentity) -> AsyncIterator[
     connection = await identity.connect(server.url)
     yield connection
     await connection.drain(within=1.0)
-
-
-async def send_raw(connection: Bus, protocol: bytes) -> None:
-    """Send bytes as they are: what no honest client would send."""
-    await connection.flush()
-    assert connection.nc._transport is not None
-    connection.nc._transport.write(protocol)
-    async with asyncio.timeout(5):
-        await connection.flush()

@@ -12,8 +12,9 @@ from contracts import bus, clock, streams, subjects
 from contracts.access import roles, tokens
 from contracts.bus import Bus, CannotConnect, FileCredentials, KeyCredentials
 from contracts.tail import Tail
-from tests.integration.contracts.conftest import WorkerIdentity, send_raw
+from tests.integration.contracts.conftest import WorkerIdentity
 from tests.kit.eventually import eventually
+from tests.kit.hostile import send_raw, unreadable
 from tests.kit.nats_server import NatsServer, nats_server
 from tests.kit.relay import relay
 
@@ -202,22 +203,8 @@ async def test_leaving_a_frozen_server_ends_in_time(either: NatsServer) -> None:
 # --- messages that cannot be read --------------------------------------------------------------------------------
 
 
-def with_headers(subject: bytes, head: bytes) -> bytes:
-    return b"HPUB %b %d %d\r\n%bhi\r\n" % (subject, len(head), len(head) + 2, head)
-
-
 HEALTH = b"mmn.modules.health.n1_me"
-UNREADABLE = {
-    "reply that is no text": b"PUB %b \xff\xfe 2\r\nhi\r\n" % HEALTH,
-    "reply with a tab": b"PUB %b a\x0bb 2\r\nhi\r\n" % HEALTH,
-    "reply with a form feed": b"PUB %b \x0c 2\r\nhi\r\n" % HEALTH,
-    "status that is no text": with_headers(HEALTH, b"NATS/1.0 \xff\xff\xff \xff\r\n\r\n"),
-    "status that is no number": with_headers(HEALTH, b"NATS/1.0 \xd9\xa3\xd9\xa3 x\r\n\r\n"),
-    "headers that end early": with_headers(HEALTH, b"NATS/1.0"),
-    "headers that are none": with_headers(HEALTH, b"X"),
-    "header with a tab and no value": with_headers(HEALTH, b"NATS/1.0\r\nA\x0b\x00:\r\n:\r\n\xff: \xff\r\n\r\n"),
-    "headers with one character": with_headers(HEALTH, b"NATS/1.0 \r\n\r\n"),
-}
+UNREADABLE = unreadable(HEALTH)
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
