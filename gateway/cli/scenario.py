@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.status import Status
 from rich.text import Text
 
+from contracts.errors import MmnError
 from gateway.cli import render, runner
 from gateway.cli.demo import Steps
 from gateway.cli.exits import Exit, Stop, sole
@@ -128,6 +129,10 @@ async def _told(story: Story, stage: Stage) -> None:
             raise
         stage.step(f"the story cannot go on: {cause}")
         stage.check(cause.what, float("inf"), "at most", cause.within, "s")
+        try:
+            await stage.check_every_job()
+        except MmnError as silent:
+            stage.step(f"the jobs cannot be counted: {silent}")
 
 
 def _print(story: Story, stage: Stage, seed: int, span: float) -> None:

@@ -15,6 +15,7 @@ from contracts.access import roles
 from contracts.bus import Bus
 from contracts.modules import node_of
 from gateway.cli.scenarios import bundles, census
+from gateway.cli.scenarios.eye import lane_of
 from gateway.cli.scenarios.load import Load
 from gateway.cli.scenarios.stage import Stage
 from gateway.cli.scenarios.story import Story
@@ -27,7 +28,7 @@ MOST_DESCRIPTORS = 3
 """A connection under way at the moment of counting is no leak."""
 _RATE = 12.0
 _LEAST_LIFE_S = 6.0
-_BACK_S = 45.0
+_BACK_S = 90.0
 _AGAIN_S = 0.5
 _INACTIVE_S = 75.0
 STREAMS = (
@@ -82,7 +83,7 @@ async def play(stage: Stage) -> None:
 
 
 def _strike(stage: Stage, kind: str) -> bool:
-    """Kill one of a kind. Returns whether there was one that has lived for long enough."""
+    """Kill one of a kind. Returns whether there was one that serves, and has lived for long enough."""
     if kind == "worker":
         workers = {name: pid for name, pid in stage.eye.pids.items() if node_of(name) == "n1"}
         if not workers:
@@ -92,7 +93,7 @@ def _strike(stage: Stage, kind: str) -> bool:
         return True
     program = PROGRAMS[kind]
     pid = stage.network.stack.pid(program)
-    if pid is None or census.age_s(pid) < _LEAST_LIFE_S:
+    if pid is None or not stage.eye.serves(lane_of(program)) or census.age_s(pid) < _LEAST_LIFE_S:
         # What dies young again and again is given up by `mmn up`, as it should be.
         return False
     stage.kill_program(program)
