@@ -6,29 +6,41 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from contracts import clock
 from contracts.heart import resident_bytes
 
 _MIB = 1024 * 1024
 
 
-class Ticks(NamedTuple):
-    """Processor time of this machine so far."""
+class Processor(NamedTuple):
+    """The processors of this machine so far: ticks, and for how long somebody waited for one."""
 
     busy: int
     total: int
+    waited_us: int
+    at_us: int
 
 
-def processor() -> Ticks:
-    """All processors' time until now."""
+def processor() -> Processor:
+    """All processors' time until now; nobody waits where the kernel does not tell of it."""
     fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    idle = fields[3] + fields[4]
-    return Ticks(sum(fields) - idle, sum(fields))
+    try:
+        waited = int(Path("/proc/pressure/cpu").read_text().split()[4].removeprefix("total="))
+    except (OSError, IndexError, ValueError):
+        waited = 0
+    return Processor(sum(fields) - fields[3] - fields[4], sum(fields), waited, clock.monotonic_ns() // 1000)
 
 
-def busy_share(before: Ticks, after: Ticks) -> float:
-    """How much of the time between was used, 0 to 1."""
+def busy_share(before: Processor, after: Processor) -> float:
+    """How much of the processors' time between was used, 0 to 1."""
     passed = after.total - before.total
     return (after.busy - before.busy) / passed if passed else 0.0
+
+
+def waiting_share(before: Processor, after: Processor) -> float:
+    """For how much of the time between somebody waited for a processor, 0 to 1."""
+    passed = after.at_us - before.at_us
+    return (after.waited_us - before.waited_us) / passed if passed else 0.0
 
 
 def memory_mib(pid: int) -> float | None:

@@ -24,14 +24,15 @@ from gateway.cli.scenarios.stage import Stage
 from gateway.cli.scenarios.story import Story
 
 FUNCTION = "nap"
-SLOTS = 2
-"""Jobs that one worker runs at once: few, so that eight workers are far from filling a processor."""
+SLOTS = 1
+"""Jobs that one worker runs at once: few, so that eight workers are far from filling the processors."""
 NAP_MS = 100
 STEPS = (1, 2, 4, 8)
 LINEAR = 0.9
 UNEVEN = 0.2
-FULL = 0.85
-"""From this share of the processors on, more workers cannot give more jobs, so a step is not judged."""
+FULL, CROWDED = 0.85, 0.35
+"""Where so much of the processors is used, or somebody waits for one for so much of the time, more workers
+cannot give more jobs: a step that falls short there is shown and not judged."""
 _SETTLE_S = 0.7
 _REFUSED_S = 0.02
 
@@ -44,7 +45,8 @@ class Step:
     per_s: float
     uneven: float
     refused_per_s: float
-    processor: float
+    busy: float
+    waiting: float
 
 
 class Tally:
@@ -104,7 +106,8 @@ async def _window(names: Mapping[str, int], tally: Callable[[], Tally], window: 
         per_s=figures.pace(at / 1e9 for at, _ in inside),
         uneven=figures.uneven({name: shares.get(name, 0) for name in names}),
         refused_per_s=(found.refused - refused) / window,
-        processor=census.busy_share(before, after),
+        busy=census.busy_share(before, after),
+        waiting=census.waiting_share(before, after),
     )
 
 
@@ -162,9 +165,9 @@ def _judge(stage: Stage, routed: list[Step]) -> None:
     for step in routed[1:]:
         name = f"{step.workers} workers: throughput, as a multiple of linear"
         linear = _linear(step, one)
-        note = f"{step.per_s:.0f} jobs/s, processors {step.processor:.0%} busy"
-        if linear < LINEAR and step.processor >= FULL:
-            stage.show(name, linear, note=f"{note}: full, so not judged")
+        note = f"{step.per_s:.0f} jobs/s; processors {step.busy:.0%} busy, waited for {step.waiting:.0%} of the time"
+        if linear < LINEAR and (step.busy >= FULL or step.waiting >= CROWDED):
+            stage.show(name, linear, note=f"{note}: too full to judge")
         else:
             stage.check(name, linear, "at least", LINEAR, note=note)
         stage.check(f"{step.workers} workers: share farthest from even", step.uneven, "at most", UNEVEN)

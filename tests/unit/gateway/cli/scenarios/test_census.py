@@ -21,9 +21,11 @@ def test_who_is_gone_holds_nothing() -> None:
     assert census.age_s(NOBODY) == 0.0
 
 
-def test_the_busy_share_is_that_of_the_time_between() -> None:
-    assert census.busy_share(census.Ticks(10, 100), census.Ticks(60, 200)) == 0.5
-    assert census.busy_share(census.Ticks(10, 100), census.Ticks(10, 100)) == 0.0
+def test_shares_are_those_of_the_time_between() -> None:
+    before, after = census.Processor(10, 100, 500, 1000), census.Processor(60, 200, 750, 2000)
+    assert census.busy_share(before, after) == 0.5
+    assert census.waiting_share(before, after) == 0.25
+    assert census.busy_share(before, before) == census.waiting_share(before, before) == 0.0
 
 
 def test_no_process_belongs_to_a_folder_that_nobody_names(tmp_path: Path) -> None:
