@@ -14,15 +14,18 @@ from anchor.cancellation import Cancel
 from anchor.checks import Checks
 from anchor.discovery import Discovery
 from anchor.dispatcher import Dispatcher
+from anchor.evidence import Counting
 from anchor.ledger import Ledger
 from anchor.pressure import Shedding
 from anchor.quotas import Allowance, Quotas, exempting
 from anchor.registry import Registry
+from anchor.rollouts import Rollouts
 from anchor.service import Submit, register
 from anchor.settings import Settings, load
 from anchor.shares import Shares
 from anchor.slots import Slots
 from anchor.sweeper import Sweeper
+from anchor.twins import Twins
 from contracts import bus, clock, heart, logs, process, subjects
 from contracts.errors import Unavailable
 from contracts.modules import Health
@@ -44,9 +47,12 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
     )
     registry = Registry(breaker=lambda: Breaker(open_s=settings.breaker_open))
     ledger = Ledger(connection, settings.id)
-    dispatcher = Dispatcher(connection, registry, Slots(registry), ledger, ack_wait=settings.ack_wait)
+    counting = Counting()
+    rollouts = Rollouts(connection, registry, counting, settings.id)
+    dispatcher = Dispatcher(connection, registry, Slots(registry), ledger, counting, ack_wait=settings.ack_wait)
+    twins = Twins(connection, registry, dispatcher, ledger, counting)
     checks = Checks(connection, registry)
-    discovery = Discovery(connection, registry, checks)
+    discovery = Discovery(connection, registry, checks, rollouts)
     quotas = Quotas(
         client=Allowance(settings.client_rate, settings.client_burst),
         target=Allowance(settings.target_rate, settings.target_burst),
@@ -57,7 +63,7 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
     lag = heart.LoopLag()
     shedding = Shedding(wait_s=settings.shed_wait, lag_s=settings.shed_lag)
     backpressure = Backpressure(registry, dispatcher, shedding, lag.recent)
-    submit = Submit(connection, registry, dispatcher, ledger, quotas, backpressure)
+    submit = Submit(connection, registry, dispatcher, ledger, quotas, backpressure, twins)
 
     def report() -> Health:
         return Health(
@@ -74,6 +80,7 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
             routing=registry.routed(),
             rejected=submit.refused.total(),
             refused=dict(submit.refused),
+            rollouts=counting.own(),
             loop_lag_ns=lag.take(),
             rss_bytes=heart.resident_bytes(),
         )
@@ -92,6 +99,8 @@ async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
                     checks.run(),
                     dispatcher.run(),
                     shares.run(),
+                    rollouts.run(),
+                    twins.run(),
                 )
             ]
             await shares.open()

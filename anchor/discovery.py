@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from anchor.checks import Checks
 from anchor.connections import FINAL_REASONS, ConnectionEvent, Connections
 from anchor.registry import Registry
+from anchor.rollouts import Rollouts
 from contracts import clock, codec, functions, streams, subjects
 from contracts.bus import Bus
 from contracts.errors import MmnError
@@ -34,6 +35,7 @@ _ASK_EVERY_S = 30.0
 _TICK_S = 0.25
 _QUESTIONS_AT_ONCE = 16
 _ASK_AGAIN_S = 2.0
+_MAX_DEPLOYMENT = 1024 * 1024
 CALL_ENDPOINT = "call"
 
 
@@ -99,7 +101,8 @@ def _connection_event(msg: Msg) -> ConnectionEvent | None:
 class Discovery:
     """Feeds one registry from NATS."""
 
-    def __init__(self, bus: Bus, registry: Registry, checks: Checks) -> None:
+    def __init__(self, bus: Bus, registry: Registry, checks: Checks, rollouts: Rollouts) -> None:
+        self._rollouts = rollouts
         self._bus = bus
         self._registry = registry
         self._checks = checks
@@ -166,18 +169,21 @@ class Discovery:
             self._registry.draining(news.instance)
         elif news.event in {"stopped", "failed"}:
             self._registry.lost(news.instance, news.reason or news.event, now)
+        self._rollouts.announced(news)
 
     async def _health(self, msg: Msg) -> None:
         try:
             health = codec.decode(msg.data, Health, codec.content_type(msg.headers), at="health")
         except MmnError:
             return
-        if health.kind == "runtime" and msg.subject == subjects.health(health.instance) and "_" not in health.instance:
-            # A worker's id has an underscore, whatever it says that it is.
-            self._registry.nodes.heard(health, clock.monotonic_ns())
-        if health.kind != "worker" or health.function is None or msg.subject != subjects.health(health.instance):
+        if msg.subject != subjects.health(health.instance):
             return
-        if health.state == "starting":
+        # The subject is the sender's own, and a worker's id has an underscore, whatever kind it says it is.
+        if "_" not in health.instance:
+            if health.kind == "runtime":
+                self._registry.nodes.heard(health, clock.monotonic_ns())
+            self._rollouts.heard(health)
+        if health.kind != "worker" or health.function is None or health.state == "starting":
             return
         load = max(0, health.in_flight) + max(0, health.queue)
         if not self._registry.heard(health.instance, health.state, health.limit, clock.monotonic_ns(), load=load):
@@ -279,9 +285,10 @@ class Discovery:
                 known.set()
                 continue
             if item.value is None:
-                self._registry.set_deployment(item.key, None)
+                self._registry.set_deployment(item.key, None, item.revision)
                 continue
             try:
-                self._registry.set_deployment(item.key, codec.decode(item.value, Deployment, at="deployment"))
+                deployment = codec.decode(item.value, Deployment, limit=_MAX_DEPLOYMENT, at="deployment")
+                self._registry.set_deployment(item.key, deployment, item.revision)
             except MmnError as error:
                 log.warning("unsound deployment", function=item.key, error=str(error))

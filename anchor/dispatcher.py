@@ -8,7 +8,7 @@ comes back to another, which looks for a stored result before it runs anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -18,6 +18,7 @@ from anchor import outcomes
 from anchor.budget import Budget
 from anchor.calls import Caller, Served, stop_call
 from anchor.dealer import Dealer
+from anchor.evidence import Counting
 from anchor.held import Held
 from anchor.lanes import Lane, Lanes
 from anchor.ledger import Ledger
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 _NS = 1_000_000_000
 _REPLY_GRACE_S = 2.0
 _CANCELLED_KEPT = 10_000
+_LOOK_AGAIN_S = 1.0
 _ACK = b"+ACK"
 _IN_PROGRESS = b"+WPI"
 _TERM = b"+TERM"
@@ -46,11 +48,14 @@ _NAK_LATER = b'-NAK {"delay": 1000000000}'
 class Dispatcher:
     """Owns the lanes and every job this Anchor has in hand."""
 
-    def __init__(self, bus: Bus, registry: Registry, slots: Slots, ledger: Ledger, *, ack_wait: float) -> None:
+    def __init__(
+        self, bus: Bus, registry: Registry, slots: Slots, ledger: Ledger, counting: Counting, *, ack_wait: float
+    ) -> None:
         self._bus = bus
         self._registry = registry
         self._slots = slots
         self._ledger = ledger
+        self._counting = counting
         self._ack_wait = ack_wait
         self._caller = Caller(bus, ledger.has_result)
         self._dealer = Dealer(slots)
@@ -64,6 +69,7 @@ class Dispatcher:
         self._retries = Budget(floor_per_s=2.0, burst=20.0)
         # A lost worker says nothing against its jobs: they all run again, only not all in one moment.
         self._moves = Budget(floor_per_s=50.0, burst=100.0)
+        self.on_twin: Callable[[Job, Served], None] = lambda _, __: None
         self.done = 0
         self.faults = 0
         registry.on_lost = self._lost
@@ -177,15 +183,14 @@ class Dispatcher:
                 return
             look = False
             left = self._time_left(job)
-            if left <= 0:
-                await self._close(job, failed(Code.EXPIRED, "the deadline passed before a worker ran it"), tried.count)
+            hopeless = self._hopeless(job, left)
+            if hopeless is not None:
+                await self._close(job, hopeless, tried.count)
                 return
             instance = slot.instance
-            if instance is None or instance.state == "down":
+            if instance is None or instance.state == "down" or job.digest not in {None, instance.card.digest}:
                 slot.free()
-                slot.instance = await self._slots.wait(
-                    job.request.function, job.place, avoid=[other.id for other in tried.failed], within=left
-                )
+                slot.instance = await self._another(job, tried, left)
                 continue
             tried.count += 1
             await self._ledger.event(job, "dispatched", instance=instance.id, attempt=tried.count)
@@ -197,9 +202,7 @@ class Dispatcher:
                 held.calling = None
                 if await self._is_over(held, job, error):
                     return
-                if outcomes.is_fault(error):
-                    self._registry.faulted(instance, began_ns=began_ns, now_ns=clock.monotonic_ns())
-                decision = outcomes.after(error, attempt=tried.count, other_nodes=self._others(job, instance, tried))
+                decision = self._judge(job, instance, error, tried, began_ns)
                 if not (isinstance(decision, outcomes.Reroute) and decision.same):
                     slot.free()
                 decision = await self._afford(decision, job)
@@ -211,12 +214,46 @@ class Dispatcher:
                 look = True
                 continue
             self._succeeded(instance, served, began_ns)
+            if job.pair is not None:
+                self.on_twin(job, served)
             await self._finished(job, held, instance, served, tried.count)
             return
 
+    async def _another(self, job: Job, tried: _Tried, left: float) -> Instance | None:
+        """A slot for a job that lost the one it came with."""
+        # Not for long when one version only will do: it may be gone meanwhile.
+        within = left if job.digest is None else min(left, _LOOK_AGAIN_S)
+        return await self._slots.wait(
+            job.request.function,
+            job.place,
+            avoid=[other.id for other in tried.failed],
+            within=within,
+            digest=job.digest,
+            again=bool(tried.failed),
+        )
+
+    def _hopeless(self, job: Job, left: float) -> Failure | None:
+        """Why no worker can run it any more, if so."""
+        if left <= 0:
+            return failed(Code.EXPIRED, "the deadline passed before a worker ran it")
+        if not self._registry.versions(job.request.function).runs(job.digest):
+            return failed(Code.FUNCTION_GONE, "the version it was to run on is gone")
+        return None
+
+    def _judge(self, job: Job, instance: Instance, error: MmnError, tried: _Tried, began_ns: int) -> outcomes.Decision:
+        """Count a call that failed, and decide what follows."""
+        if outcomes.is_fault(error):
+            self._registry.faulted(instance, began_ns=began_ns, now_ns=clock.monotonic_ns())
+        self._counting.failed(instance, error)
+        decision = outcomes.after(error, attempt=tried.count, other_nodes=self._others(job, instance, tried))
+        if job.digest is not None:
+            return outcomes.once(decision)
+        tries = self._registry.versions(instance.function).tries(instance.card.digest)
+        return outcomes.on_trial(decision) if tries and len(tried.failed) < outcomes.MAX_ATTEMPTS else decision
+
     async def _afford(self, decision: outcomes.Decision, job: Job) -> outcomes.Decision:
         """A retry, if the budget allows; one after the loss of a worker when its turn has come."""
-        if not isinstance(decision, outcomes.Retry):
+        if not isinstance(decision, outcomes.Retry) or decision.free:
             return decision
         now = clock.monotonic_ns()
         if decision.lost:
@@ -239,6 +276,7 @@ class Dispatcher:
 
     def _succeeded(self, instance: Instance, served: Served, began_ns: int) -> None:
         now = clock.monotonic_ns()
+        self._counting.succeeded(instance, served, now - began_ns)
         self._registry.succeeded(
             instance, queue_ns=served.queue_ns, run_ns=served.run_ns, began_ns=began_ns, now_ns=now
         )
@@ -261,6 +299,7 @@ class Dispatcher:
         if isinstance(decision, outcomes.Retry):
             self.faults += 1
             tried.failed.append(instance)
+            tried.count -= decision.free
             await self._ledger.event(job, "retried", reason=decision.reason, instance=instance.id, attempt=attempt)
             return
         tried.count -= 1

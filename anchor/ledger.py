@@ -205,6 +205,11 @@ class Ledger:
         """Whether the job's result is stored, whoever stored it. Raises Unavailable."""
         return await self._look(streams.RESULTS, {"last_by_subj": subjects.out_any(job)}) is not None
 
+    async def result(self, job: str) -> Result | None:
+        """The job's result, if it is stored. Raises Unavailable, or MmnError when it cannot be read."""
+        found = await self._look(streams.RESULTS, {"last_by_subj": subjects.out_any(job)})
+        return None if found is None else found.decode(Result)
+
     async def ended(self, job: str) -> Ended | None:
         """How the job ended, or None while it has no result. Raises Unavailable."""
         found = await self._look(streams.RESULTS, {"last_by_subj": subjects.out_any(job)})

@@ -42,12 +42,14 @@ class Retry:
     """Try another instance: this one may have run the job and failed.
 
     `failure` is the job's end if no other attempt is affordable; `lost`: the worker is gone, which says
-    nothing against the job, so it may wait for its turn but does not fail for want of budget.
+    nothing against the job, so it may wait for its turn but does not fail for want of budget; `free`: its
+    version is on trial, so it costs neither an attempt nor any budget.
     """
 
     reason: str
     failure: Failure
     lost: bool = False
+    free: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,22 @@ def is_fault(error: MmnError) -> bool:
 def is_cancelled(error: MmnError) -> bool:
     """Whether a worker says that it ended the job because it was cancelled. Only the job's result proves it."""
     return isinstance(error, Refused) and error.code == CANCELLED_CODE
+
+
+def on_trial(decision: Decision) -> Decision:
+    """A version on trial ends no job: what it could not do, the old one tries."""
+    match decision:
+        case Close(failure):
+            return Retry(failure.detail, failure, free=True)
+        case Retry(reason, failure):
+            return Retry(reason, failure, free=True)
+        case Reroute():
+            return decision
+
+
+def once(decision: Decision) -> Decision:
+    """A twin is tried once: that it failed is what was to be learned."""
+    return Close(decision.failure) if isinstance(decision, Retry) else decision
 
 
 def unaffordable(decision: Retry) -> Close:

@@ -18,13 +18,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from anchor.breakers import Breaker, Standing, ejections
 from anchor.instance import Instance
+from anchor.known import Known
 from anchor.limiter import Limiter
 from anchor.nodes import Nodes
 from anchor.pressure import Capacity
+from anchor.router import ALIKE, Versions, split
 from contracts.functions import Deployment
 from contracts.modules import DOWN_AFTER_S, SUSPECT_AFTER_S, Card, Routed, State
 
@@ -40,18 +42,6 @@ _REMEMBER_NS = 600 * _S
 _MOST_SHOWN = 64
 
 
-@dataclass(slots=True)
-class _Known:
-    """What is remembered of a function, also while none of its workers is up."""
-
-    instances: dict[str, Instance] = field(default_factory=dict)
-    deployment: Deployment | None = None
-    deleted: bool = False
-    card: Card | None = None
-    run_ns: float | None = None
-    runs: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class _Gone:
     at_ns: int
@@ -63,11 +53,11 @@ class Registry:
 
     `on_free` is called with a function's name whenever it may have gained a free slot, `on_lost`
     with an instance that is gone and the reason, `on_back` with one that has a new connection,
-    so that it cannot answer the calls that came over the old one.
+    so that it cannot answer the calls that came over the old one, `on_deployed` with a changed wish.
     """
 
     def __init__(self, *, breaker: Callable[[], Breaker] = Breaker) -> None:
-        self._functions: dict[str, _Known] = {}
+        self._functions: dict[str, Known] = {}
         self._by_id: dict[str, Instance] = {}
         self._by_key: defaultdict[str, set[str]] = defaultdict(set)
         self._gone: dict[str, _Gone] = {}
@@ -76,9 +66,10 @@ class Registry:
         self.on_free: Callable[[str], None] = lambda _: None
         self.on_lost: Callable[[Instance, str], None] = lambda _, __: None
         self.on_back: Callable[[Instance], None] = lambda _: None
+        self.on_deployed: Callable[[str, Deployment | None], None] = lambda _, __: None
 
-    def _known(self, function: str) -> _Known:
-        return self._functions.setdefault(function, _Known())
+    def _known(self, function: str) -> Known:
+        return self._functions.setdefault(function, Known())
 
     def functions(self) -> list[str]:
         """Every function that is deployed or has an instance."""
@@ -105,9 +96,19 @@ class Registry:
         return known is not None and (known.deployment is None or known.deployment.enabled)
 
     def card(self, function: str) -> Card | None:
-        """The newest card seen: it outlives its workers, so parameters can be checked meanwhile."""
+        """The card of the deployed version, else the newest seen: it outlives its workers."""
         known = self._functions.get(function)
         return known.card if known else None
+
+    def versions(self, function: str) -> Versions:
+        """Which versions of a function get jobs."""
+        known = self._functions.get(function)
+        return known.versions if known else ALIKE
+
+    def deployment(self, function: str) -> tuple[Deployment | None, int]:
+        """The wish for a function, and its revision in the bucket."""
+        known = self._functions.get(function)
+        return (known.deployment, known.revision) if known else (None, 0)
 
     def instances(self, function: str, *, node: str | None = None) -> list[Instance]:
         """Live instances of a function, on one node or anywhere."""
@@ -123,10 +124,12 @@ class Registry:
         """One instance by id, or None."""
         return self._by_id.get(instance)
 
-    def set_deployment(self, function: str, deployment: Deployment | None) -> None:
+    def set_deployment(self, function: str, deployment: Deployment | None, revision: int = 0) -> None:
         """Take over the wish for a function; None when it was deleted."""
-        known = self._known(function)
-        known.deployment, known.deleted = deployment, deployment is None
+        self._known(function).wish(deployment, revision)
+        self.on_deployed(function, deployment)
+        # Another version may have free slots.
+        self.on_free(function)
 
     # --- who is there ----------------------------------------------------------------------------------------
 
@@ -152,7 +155,7 @@ class Registry:
                 return gone.final
             del self._gone[instance]
         known = self._known(card.function)
-        known.card = card
+        known.keep(card)
         entry = self._by_id.get(instance)
         if entry is None:
             limiter = Limiter(card.limits.concurrency)
@@ -360,12 +363,15 @@ class Registry:
         known.runs += 1
 
     def capacity(self, function: str, *, node: str | None = None) -> Capacity:
-        """What a function can do on one node, or anywhere, with the instances that get calls now."""
+        """What a function can do on one node, or anywhere, with the instances that get calls now.
+
+        A version on its way is left out: its share of them is small or not yet earned.
+        """
         known = self._functions.get(function)
         if known is None:
             return Capacity(width=0.0, free=0, run_ns=None)
         width, free = 0.0, 0
-        for one in known.instances.values():
+        for one in split(list(known.instances.values()), known.versions)[0]:
             if (node is None or one.node == node) and one.state == "up" and not one.ejected:
                 limit = one.limiter.limit
                 width += limit

@@ -19,6 +19,7 @@ from anchor.lanes import LINGER_S, Lane
 from anchor.ledger import Ledger
 from anchor.quotas import Account, Quotas
 from anchor.registry import Registry
+from anchor.twins import Twins
 from contracts import clock, codec, subjects
 from contracts.bus import Bus
 from contracts.errors import InvalidField, Refused, Unavailable
@@ -42,6 +43,7 @@ class Submit:
         ledger: Ledger,
         quotas: Quotas,
         backpressure: Backpressure,
+        twins: Twins,
     ) -> None:
         self._bus = bus
         self._registry = registry
@@ -49,6 +51,7 @@ class Submit:
         self._ledger = ledger
         self._quotas = quotas
         self._backpressure = backpressure
+        self._twins = twins
         self._schemas = Schemas()
         self.refused: Counter[str] = Counter()
 
@@ -77,12 +80,14 @@ class Submit:
                 # Too late for that request, perhaps.
                 lane.remind()
             await self._ledger.event(job, "accepted", sequence=sequence)
+            self._twins.consider(job)
             return answer(receipt, ask.media())
         first = await self._ledger.accepted(job_id_of(client, request.key))
         if first is None:
             job, paid, wait_ns = self._admit(request, client)
             first = await self._store_once(job, paid)
             if first is None:
+                self._twins.consider(job)
                 return answer(self._receipt(job, self._dispatcher.lanes.admitted(job), wait_ns), ask.media())
             self._quotas.give_back(paid, clock.monotonic_ns())
         if first.request != request:

@@ -31,6 +31,8 @@ class Slots:
         self._chance = chance or random.Random()
         self._freed: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.on_free: Callable[[str, str | None], None] = lambda _, __: None
+        # Drawn and not used yet: drawing anew at every try would fill the new version while the old one is busy.
+        self._drawn: dict[tuple[str, str], bool] = {}
         registry.on_free = self.freed
 
     def freed(self, function: str, node: str | None = None) -> None:
@@ -38,26 +40,53 @@ class Slots:
         self._freed[function].set()
         self.on_free(function, node)
 
-    def take(self, function: str, place: str, *, avoid: Collection[str] = ()) -> Instance | None:
-        """Reserve one slot at a place (a node id or `any`), or None when all are taken."""
+    def take(
+        self, function: str, place: str, *, avoid: Collection[str] = (), digest: str | None = None, again: bool = False
+    ) -> Instance | None:
+        """Reserve one slot at a place (a node id or `any`), or None when all are taken.
+
+        `digest` asks for one version; `again`: the job failed before, and goes to no version on trial.
+        """
         node = None if place == ANY_PLACE else place
-        instance = router.choose(
-            self._registry.instances(function, node=node), clock.monotonic_ns(), self._chance, avoid=avoid
-        )
+        candidates = self._registry.instances(function, node=node)
+        versions, now = self._registry.versions(function), clock.monotonic_ns()
+        if digest is not None:
+            ours = [one for one in candidates if one.card.digest == digest]
+            instance = router.choose(ours, now, self._chance, avoid=avoid)
+        else:
+            drawn = not again and versions.weight > 0 and self._draw(function, place, versions.weight)
+            instance = router.pick(candidates, versions, now, self._chance, on_trial=drawn, avoid=avoid)
+            if instance is not None and not again:
+                self._drawn.pop((function, place), None)
         if instance is not None:
             instance.in_flight += 1
         return instance
+
+    def _draw(self, function: str, place: str, weight: float) -> bool:
+        key = (function, place)
+        if key not in self._drawn:
+            self._drawn[key] = self._chance.random() < weight
+        return self._drawn[key]
 
     def release(self, instance: Instance) -> None:
         """Give a slot back."""
         instance.in_flight -= 1
         self.freed(instance.function, instance.node)
 
-    async def wait(self, function: str, place: str, *, avoid: Collection[str], within: float) -> Instance | None:
+    async def wait(
+        self,
+        function: str,
+        place: str,
+        *,
+        avoid: Collection[str],
+        within: float,
+        digest: str | None = None,
+        again: bool = False,
+    ) -> Instance | None:
         """Reserve a slot as soon as there is one, for at most `within` seconds; None after that."""
         try:
             async with asyncio.timeout(within):
-                while (instance := self.take(function, place, avoid=avoid)) is None:
+                while (instance := self.take(function, place, avoid=avoid, digest=digest, again=again)) is None:
                     freed = self._freed[function]
                     freed.clear()
                     try:

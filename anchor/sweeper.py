@@ -109,4 +109,6 @@ class Sweeper:
             return failed(Code.EXPIRED, "the deadline passed while the job waited for a worker")
         if self._registry.deleted(job.request.function):
             return failed(Code.FUNCTION_GONE, f"{job.request.function} was removed while the job waited")
+        if not self._registry.versions(job.request.function).runs(job.digest):
+            return failed(Code.FUNCTION_GONE, "the version it was to run on is gone")
         return None

@@ -57,7 +57,7 @@ def encode(value: object, media: str = MSGPACK) -> bytes:
     if media == JSON:
         return msgspec.json.encode(value)
     if media == CBOR:
-        return cbor2.dumps(msgspec.to_builtins(value))
+        return cbor2.dumps(msgspec.to_builtins(value, str_keys=True))
     return msgspec.msgpack.encode(value)
 
 
@@ -74,7 +74,7 @@ def decode(data: bytes, kind: type[T], media: str = JSON, *, limit: int = MAX_RE
         if media == CBOR:
             found = cbor2.loads(data, max_depth=_MAX_DEPTH)
             check_plain(found, at=at, most=len(data))
-            return msgspec.convert(found, kind)
+            return msgspec.convert(found, kind, str_keys=True)
         return msgspec.msgpack.decode(data, type=kind)
     except msgspec.ValidationError as error:
         raise invalid(error, at=at) from error

@@ -83,12 +83,63 @@ def read_manifest(text: bytes) -> Manifest:
         raise InvalidField("function.toml", str(error)) from error
 
 
+class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a new version takes over: the share of jobs at each step, and how long a step lasts at least.
+
+    `paired`: people's jobs stay on the old version; the share is that of jobs which are run a second
+    time, on the new one, so that both are compared on the same targets.
+    """
+
+    steps: Annotated[list[Annotated[float, Meta(gt=0, le=1)]], Meta(min_length=1, max_length=16)] = field(
+        default_factory=lambda: [0.1, 0.5]
+    )
+    hold_s: Annotated[float, Meta(ge=0, le=86400)] = 2.0
+    paired: bool = False
+
+
+class Rollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A version on its way, beside the deployment's own.
+
+    `weight` is the share it has now: 0 until it is ready everywhere, then that of step number `step`.
+    """
+
+    id: str
+    version: str
+    digest: str
+    manifest: Manifest
+    strategy: Strategy = field(default_factory=Strategy)
+    size: int = 0
+    uploaded_by: str = ""
+    uploaded_at: str = ""
+    step: int = 0
+    weight: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    started_at: str = ""
+    step_since: str = ""
+
+
+RolloutEvent = Literal["started", "weight", "promoted", "rolled-back", "superseded"]
+
+
+class RolloutStep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What became of a version, when, why and by whom (a person or an Anchor). `rollout` is empty without one."""
+
+    at: str
+    version: str
+    what: RolloutEvent
+    weight: float = 0.0
+    reason: str = ""
+    by: str = ""
+    rollout: str = ""
+
+
 class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The wish: function F at version V, `workers` on every node that has these labels.
 
     `digest` is the wheel's SHA-256 in lower-case hex, also its name in bucket `bundles`.
     `versions` maps every version ever deployed to its digest, so that a version stays
-    what it was and a rollback knows where to go.
+    what it was and a rollback knows where to go. While a `rollout` is under way, version, digest and
+    manifest are still the old ones. `previous` is the version before this one; `history` holds the newest
+    steps, oldest first.
     """
 
     function: str
@@ -102,8 +153,16 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     size: int = 0
     uploaded_by: str = ""
     uploaded_at: str = ""
+    previous: str = ""
+    rollout: Rollout | None = None
+    history: list[RolloutStep] = field(default_factory=list)
     v: Literal[1] = 1
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it should run anywhere."""
+        return self.enabled and self.workers > 0
 
     def wants_node(self, labels: dict[str, str]) -> bool:
         """Say whether a node with these labels should run this function now."""
-        return self.enabled and self.workers > 0 and all(labels.get(key) == value for key, value in self.match.items())
+        return self.wanted and all(labels.get(key) == value for key, value in self.match.items())

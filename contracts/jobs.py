@@ -56,7 +56,10 @@ class JobReceipt(Struct, frozen=True, kw_only=True):
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """A durable job as it waits in JOBS. Times are RFC 3339; `client` says who asked."""
+    """A durable job as it waits in JOBS. Times are RFC 3339; `client` says who asked.
+
+    A twin runs on one version only, that with `digest`, to be compared with the job that `pair` names.
+    """
 
     id: str
     request: JobRequest
@@ -64,6 +67,8 @@ class Job(Struct, frozen=True, kw_only=True):
     accepted: str
     deadline: str
     client: str = ""
+    digest: str | None = None
+    pair: str | None = None
     v: int = 1
 
 
@@ -175,6 +180,14 @@ _KEYS = uuid_utils.UUID("6a1e2f0c-5d0b-4c5e-9a55-6d6d6e6b6579")
 def job_id_of(client: str, key: str) -> str:
     """The id of the one job that a client's key stands for: a UUIDv5, so every Anchor finds the same."""
     return str(uuid_utils.uuid5(_KEYS, f"{client}\n{key}"))
+
+
+_TWINS = uuid_utils.UUID("d0f2a9de-3f0f-4c3b-8a52-9a5e0f6f2c11")
+
+
+def twin_id_of(job: str, digest: str) -> str:
+    """The id of the one twin that a job has on a version: a UUIDv5."""
+    return str(uuid_utils.uuid5(_TWINS, f"{job}\n{digest}"))
 
 
 def new_job_id() -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from contracts.evidence import Evidence
 from contracts.functions import Limits, Need
 
 WorkerEvent = Literal["started", "ready", "draining", "stopped", "failed"]
@@ -57,7 +58,8 @@ class Announcement(Struct, frozen=True, kw_only=True):
     """A runtime tells what became of one worker. `card` comes with `ready`.
 
     `user_key` is the public key that the worker's token was made for: by it the server's own word on
-    connections is told apart.
+    connections is told apart. With `failed`, `short_lives` counts the lives in a row of its place that ended
+    too early, those that are not its version's doing left out; `given_up`: it is not started again.
     """
 
     node: str
@@ -72,6 +74,8 @@ class Announcement(Struct, frozen=True, kw_only=True):
     card: Card | None = None
     pid: int | None = None
     user_key: str | None = None
+    short_lives: int = 0
+    given_up: bool = False
     v: Literal[1] = 1
 
 
@@ -107,7 +111,8 @@ class Health(Struct, frozen=True, kw_only=True):
     `in_flight`, `queue`, `limit` are jobs; `loop_lag_ns` the largest delay of the event loop
     since the last report; `rss_bytes` resident memory; `dropped` messages lost at its own connection to
     NATS, since they came faster than it took them or could not be sent or read. An Anchor adds in `routing` the instances
-    that it does not use fully, in `refused` how many submits it turned down, by reason; a runtime adds in `troubles`
+    that it does not use fully, in `refused` how many submits it turned down, by reason, in `rollouts`
+    what it saw of the rollouts under way; a runtime adds in `troubles`
     what does not run as it should.
     """
 
@@ -132,6 +137,7 @@ class Health(Struct, frozen=True, kw_only=True):
     routing: list[Routed] = field(default_factory=list)
     refused: dict[str, int] = field(default_factory=dict)
     troubles: list[Trouble] = field(default_factory=list)
+    rollouts: list[Evidence] = field(default_factory=list)
     v: Literal[1] = 1
 
 

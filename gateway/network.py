@@ -7,6 +7,7 @@ asks nobody. Writes are compare-and-set on what the bucket holds at that moment.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -14,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import nats.errors
 import structlog
 from msgspec import Struct
-from nats.js.errors import APIError, NotFoundError, ObjectNotFoundError
+from nats.js.errors import APIError, NotFoundError, ObjectDeletedError, ObjectNotFoundError
 
 from contracts import clock, codec, functions, service, streams, subjects
 from contracts.bus import Bus
@@ -245,6 +246,20 @@ class Network:
                     found = None
                 if found is None or found.size != len(data):
                     await store.put(digest, data)
+
+    async def bundle(self, digest: str) -> bytes:
+        """The wheel with this digest. Raises Refused (404) when it is not there, Unavailable."""
+        with _asking("the bundle store cannot be read"):
+            async with asyncio.timeout(OBJECT_WITHIN_S):
+                store = await self._bus.js.object_store(streams.OBJECTS_BUNDLES)
+                try:
+                    data = (await store.get(digest)).data or b""
+                except (ObjectNotFoundError, ObjectDeletedError):
+                    raise Refused(404, "no-such-bundle", f"the bundle {digest[:12]} is not kept any more") from None
+        # What the store says of its content is not what was asked for.
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise Refused(409, "bundle-changed", f"the bundle {digest[:12]} has another content than its name says")
+        return data
 
     # --- users --------------------------------------------------------------------------------------------
 

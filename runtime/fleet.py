@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections import defaultdict
 from contextlib import ExitStack
 from typing import Any
 
@@ -23,9 +22,9 @@ from runtime import box
 from runtime.bundles import Bundle, Bundles, NoBundle
 from runtime.channel import Assignment
 from runtime.forks import CannotFork, Forks
+from runtime.lives import Lives
 from runtime.news import News
-from runtime.reconciler import DrainWorker, Running, Slot, StartWorker, Wish, reconcile
-from runtime.restart import GiveUp, after_exit, backoff
+from runtime.reconciler import DrainWorker, Running, StartWorker, Wish, begun_or_ended, changed, reconcile
 from runtime.sdk.icmp import IcmpSockets
 from runtime.settings import Settings
 from runtime.troubles import Troubles
@@ -63,10 +62,7 @@ class Fleet:
         self.draining = False
         self._wishes: dict[str, Wish] = {}
         self._good: dict[str, Deployment] = {}
-        self._lives: defaultdict[Slot, list[float]] = defaultdict(list)
-        self._blameless: defaultdict[Slot, int] = defaultdict(int)
-        self._held: dict[Slot, float] = {}
-        self._given_up: dict[Slot, str] = {}
+        self._lives = Lives()
         self._poke = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -83,21 +79,28 @@ class Fleet:
             self._good.pop(function, None)
             self._forget(function)
         else:
-            epoch = before.epoch if before else 0
-            self._wishes[function] = Wish(deployment, epoch, self._fallback(deployment))
-            if before is None or _changed(before.deployment, deployment):
+            epoch, fallback = before.epoch if before else 0, self._fallback(deployment)
+            if any(one.phase == "ready" and one.slot.digest == deployment.digest for one in self._of(function)):
+                # It became ready while it was on its way.
+                self._good[function] = deployment
+            self._wishes[function] = Wish(deployment, epoch, fallback)
+            if before is None or changed(before.deployment, deployment):
                 self._forget(function)
+            else:
+                for digest in begun_or_ended(before.deployment, deployment):
+                    self._forget(function, digest)
         self._poke.set()
+
+    def _of(self, function: str) -> list[Worker]:
+        return [worker for worker in self.workers.values() if worker.slot.function == function]
 
     def _fallback(self, deployment: Deployment) -> Deployment | None:
         good = self._good.get(deployment.function)
         return None if good is None or good.digest == deployment.digest else good
 
-    def _forget(self, function: str) -> None:
-        self.troubles.forget(function)
-        for memory in (self._lives, self._blameless, self._held, self._given_up):
-            for slot in [slot for slot in memory if slot.function == function]:
-                del memory[slot]
+    def _forget(self, function: str, digest: str | None = None) -> None:
+        self.troubles.forget(function, digest)
+        self._lives.forget(function, digest)
 
     def restart(self, function: str | None = None) -> bool:
         """Replace every worker of a function, or of all, each by a ready one. Returns whether there is such a function."""
@@ -160,10 +163,10 @@ class Fleet:
         while True:
             self._poke.clear()
             now = loop.time()
-            held = {slot for slot, until in self._held.items() if until > now}
+            held = self._lives.held(now)
             wishes = {} if self.draining else self._wishes
             running = [Running(worker.instance, worker.slot, worker.phase) for worker in self.workers.values()]
-            for action in reconcile(wishes, running, self._settings.labels, held=held, given_up=self._given_up):
+            for action in reconcile(wishes, running, self._settings.labels, held=held, given_up=self._lives.given_up):
                 match action:
                     case StartWorker():
                         self._start(action)
@@ -171,9 +174,9 @@ class Fleet:
                         worker = self.workers[action.instance]
                         reason = "the node is draining" if self.draining else action.reason
                         self._drain(worker, reason, self._grace(worker))
-            waits = [until - now for until in self._held.values() if until > now]
+            due = min(self._lives.held(now).values(), default=None)
             try:
-                async with asyncio.timeout(min(waits) if waits else None):
+                async with asyncio.timeout(None if due is None else due - now):
                     await self._poke.wait()
             except TimeoutError:
                 continue
@@ -215,7 +218,7 @@ class Fleet:
             action.deployment.version,
             mint=mint,
             on_ready=lambda worker: self._ready(worker, action.deployment),
-            on_failed=lambda worker, reason: self._say(worker, "failed", reason),
+            on_failed=self._killed,
         )
         self.workers[instance] = worker
         self._empty.clear()
@@ -296,11 +299,15 @@ class Fleet:
     def _ready(self, worker: Worker, deployment: Deployment) -> None:
         self._say(worker, "ready", worker.note)
         self.troubles.over(worker.slot)
-        self._blameless.pop(worker.slot, None)
+        self._lives.ready(worker.slot)
         wish = self._wishes.get(deployment.function)
         if wish is not None and wish.deployment.digest == deployment.digest:
             self._good[deployment.function] = deployment
         self._poke.set()
+
+    def _killed(self, worker: Worker, reason: str) -> None:
+        # The life that ends now is not in the books yet.
+        self._say(worker, "failed", reason, short_lives=self._lives.short(worker.slot, worker.lifetime))
 
     def _ended(self, worker: Worker, ending: Ending) -> None:
         self._poke.set()
@@ -308,27 +315,16 @@ class Fleet:
             # People want to know why it went, not with which code.
             self._say(worker, "stopped" if ending.clean else "failed", worker.why if ending.clean else ending.reason)
             return
-        delay, reason = self._after(worker, ending)
-        if delay is not None:
-            self._held[worker.slot] = asyncio.get_running_loop().time() + delay
-        self.troubles.failed(worker.slot, worker.version, redact_text(reason), given_up=delay is None)
-        if not worker.announced_failed or delay is None:
-            self._say(worker, "failed", reason)
+        now, slot = asyncio.get_running_loop().time(), worker.slot
+        end = self._lives.ended(slot, worker.lifetime, now, blameless=ending.blameless)
+        reason = ending.reason if end is None else f"{end.reason}; the last one: {ending.reason}"
+        self.troubles.failed(slot, worker.version, redact_text(reason), given_up=end is not None)
+        if end is not None or not worker.announced_failed:
+            self._say(worker, "failed", reason, short_lives=self._lives.short(slot), given_up=end is not None)
 
-    def _after(self, worker: Worker, ending: Ending) -> tuple[float | None, str]:
-        """What follows the end of a worker: the wait before its slot is filled again, or None for never."""
-        slot = worker.slot
-        if ending.blameless:
-            self._blameless[slot] += 1
-            return backoff(self._blameless[slot]), ending.reason
-        lives = self._lives[slot] = [*self._lives[slot], worker.lifetime][-10:]
-        decision = after_exit(lives)
-        if isinstance(decision, GiveUp):
-            self._given_up[slot] = decision.reason
-            return None, f"{decision.reason}; the last one: {ending.reason}"
-        return decision.delay, ending.reason
-
-    def _say(self, worker: Worker, event: WorkerEvent, reason: str = "") -> None:
+    def _say(
+        self, worker: Worker, event: WorkerEvent, reason: str = "", *, short_lives: int = 0, given_up: bool = False
+    ) -> None:
         """Announce at once; nobody waits for NATS here."""
         reason = redact_text(reason)
         worker.announced_failed = worker.announced_failed or event == "failed"
@@ -348,14 +344,14 @@ class Fleet:
                 card=worker.card if event == "ready" else None,
                 pid=worker.pid,
                 user_key=worker.user_key,
+                short_lives=short_lives,
+                given_up=given_up,
             )
         )
 
     def reconnected(self) -> None:
         """Announce every ready worker once more, and try at once what could not start without NATS."""
-        for slot in self._blameless:
-            self._held.pop(slot, None)
-        self._blameless.clear()
+        self._lives.forgive()
         self._poke.set()
         for worker in self.workers.values():
             if worker.phase == "ready":
@@ -390,7 +386,3 @@ class Fleet:
                     worker.kill(f"uses {used // _MIB} MB of memory, over its limit of {limit // _MIB}: killed")
             if worker.renew_at_ns is not None and now_ns > worker.renew_at_ns:
                 worker.renew()
-
-
-def _changed(before: Deployment, after: Deployment) -> bool:
-    return any(getattr(before, name) != getattr(after, name) for name in ("digest", "enabled", "workers", "match"))

@@ -1,7 +1,8 @@
 """From what should run and what does run to what to do next. Pure decisions, no effects.
 
 A new version starts beside the old one, and an old worker is drained only when a new one is
-ready to take its place. So a version that never becomes ready takes nothing away.
+ready to take its place. So a version that never becomes ready takes nothing away. While a rollout is
+under way both versions have all their workers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from contracts.functions import Deployment
+from contracts.rollouts import on_its_way, withdrawn
 
 Phase = Literal["starting", "ready", "draining"]
 
@@ -107,11 +109,15 @@ def _one(wish: Wish, workers: list[Running], held: frozenset[Slot], given_up: fr
     if wish.fallback is not None and given_up.issuperset(slots):
         deployment = wish.fallback
         slots = _slots(deployment, wish.epoch, wish.deployment.workers)
-    places = set(slots)
-    wanted = [worker for worker in workers if worker.slot in places]
-    surplus = [worker for worker in workers if worker.slot not in places]
-    free = sorted(places - {worker.slot for worker in wanted} - held - given_up)
-    actions: list[Action] = [StartWorker(slot, deployment) for slot in free]
+    versions = dict.fromkeys(slots, deployment)
+    trial = on_its_way(wish.deployment)
+    if trial is not None:
+        versions |= dict.fromkeys(_slots(trial, wish.epoch, trial.workers), trial)
+    wanted = [worker for worker in workers if worker.slot in slots]
+    surplus = [worker for worker in workers if worker.slot not in versions]
+    free = sorted(versions.keys() - {worker.slot for worker in workers} - held - given_up)
+    actions: list[Action] = [StartWorker(slot, versions[slot]) for slot in free]
+    gone = withdrawn(wish.deployment)
     keep = len(slots) - sum(worker.phase == "ready" for worker in wanted)
     for worker in surplus:
         same = worker.slot.digest == deployment.digest and worker.slot.epoch == wish.epoch
@@ -121,6 +127,8 @@ def _one(wish: Wish, workers: list[Running], held: frozenset[Slot], given_up: fr
             actions.append(DrainWorker(worker.instance, f"scaled to {len(slots)}"))
         elif worker.slot.digest == deployment.digest:
             actions.append(DrainWorker(worker.instance, "restarted"))
+        elif worker.slot.digest in gone:
+            actions.append(DrainWorker(worker.instance, f"withdrawn in favour of version {deployment.version}"))
         else:
             actions.append(DrainWorker(worker.instance, f"replaced by version {deployment.version}"))
     return actions
@@ -128,3 +136,15 @@ def _one(wish: Wish, workers: list[Running], held: frozenset[Slot], given_up: fr
 
 def _slots(deployment: Deployment, epoch: int, count: int) -> list[Slot]:
     return [Slot(deployment.function, deployment.digest, epoch, number) for number in range(count)]
+
+
+def begun_or_ended(before: Deployment, after: Deployment) -> set[str]:
+    """The versions whose rollout began or ended in between: what is remembered of them is of no use."""
+    rollouts = {one.id: one.digest for one in (before.rollout, after.rollout) if one is not None}
+    same = before.rollout is not None and after.rollout is not None and before.rollout.id == after.rollout.id
+    return set() if same else set(rollouts.values())
+
+
+def changed(before: Deployment, after: Deployment) -> bool:
+    """Whether something else is wished than before: what failed then may succeed now."""
+    return any(getattr(before, name) != getattr(after, name) for name in ("digest", "enabled", "workers", "match"))

@@ -35,16 +35,22 @@ def backoff(failures: int) -> float:
     return min(MOST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(max(0, failures - 1), 16))
 
 
-def after_exit(lifetimes: Sequence[float], *, healthy: float = HEALTHY_S, limit: int = SHORT_LIVES) -> Restart | GiveUp:
-    """Decide from the lifetimes in seconds of one slot's last runs, the newest last.
-
-    Short lives in a row are waited out for longer and longer; a healthy one ends the row.
-    """
+def short_lives(lifetimes: Sequence[float], *, healthy: float = HEALTHY_S) -> int:
+    """How many lives in a row, up to the last one, were shorter than a healthy one."""
     row = 0
     for lifetime in reversed(lifetimes):
         if lifetime >= healthy:
             break
         row += 1
+    return row
+
+
+def after_exit(lifetimes: Sequence[float], *, healthy: float = HEALTHY_S, limit: int = SHORT_LIVES) -> Restart | GiveUp:
+    """Decide from the lifetimes in seconds of one slot's last runs, the newest last.
+
+    Short lives in a row are waited out for longer and longer; a healthy one ends the row.
+    """
+    row = short_lives(lifetimes, healthy=healthy)
     if row >= limit:
         return GiveUp(f"crash loop: {row} lives in a row shorter than {healthy:g} s")
     return Restart(backoff(row))

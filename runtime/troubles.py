@@ -30,9 +30,13 @@ class Troubles:
         """A worker of this slot is ready."""
         self._known.pop(slot, None)
 
-    def forget(self, function: str) -> None:
-        """Somebody wishes something else for this function, or the same anew."""
-        self._known = {slot: trouble for slot, trouble in self._known.items() if slot.function != function}
+    def forget(self, function: str, digest: str | None = None) -> None:
+        """Somebody wishes something else for this function or one version of it, or the same anew."""
+        self._known = {
+            slot: trouble
+            for slot, trouble in self._known.items()
+            if slot.function != function or digest not in {None, slot.digest}
+        }
 
     def told(self) -> list[Trouble]:
         """One line for each version of a function, the hopeless first."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
+import msgspec
 from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import UploadFile
+from litestar.di import NamedDependency, Provide
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
@@ -17,7 +20,8 @@ from msgspec import Struct
 from contracts import clock
 from contracts.bundles import BundleInfo, inspect_wheel
 from contracts.errors import InvalidField, Refused
-from contracts.functions import MAX_BUNDLE_BYTES, Deployment, check_labels
+from contracts.functions import MAX_BUNDLE_BYTES, Deployment, Strategy, check_labels
+from contracts.rollouts import Version, begin, replace_at_once, roll_back
 from gateway.errors import Problem
 from gateway.parts import Given
 from gateway.security.roles import API
@@ -26,6 +30,7 @@ from gateway.security.tokens import Claims
 _MULTIPART_BYTES = 64 * 1024
 _RAW = ("application/octet-stream", "application/zip")
 _FORM = "multipart/form-data"
+_MOST_STEPS = 16
 
 
 class Bundle(Struct, frozen=True, kw_only=True):
@@ -45,6 +50,13 @@ class Wish(Struct, frozen=True, kw_only=True):
     enabled: bool | None = None
 
 
+class Way(Struct, frozen=True, kw_only=True):
+    """How a new version replaces the one that runs."""
+
+    strategy: Strategy = Strategy()
+    at_once: bool = False
+
+
 @dataclass
 class UploadOperation(Operation):
     """The documented form of a body that Litestar does not decode."""
@@ -56,6 +68,27 @@ class UploadOperation(Operation):
         self.request_body = RequestBody(
             description="A wheel", required=True, content={**content, _FORM: OpenAPIMediaType(schema=form)}
         )
+
+
+def way_of(
+    *,
+    steps: Annotated[
+        list[float] | None,
+        QueryParameter(description="share of jobs for the new version at each step, over 0 to 1, repeated"),
+    ] = None,
+    hold: Annotated[
+        float | None, QueryParameter(ge=0, le=86400, description="seconds that each step lasts at least")
+    ] = None,
+    paired: Annotated[
+        bool, QueryParameter(description="run jobs on both versions and compare; people get the old one's results")
+    ] = False,
+    at_once: Annotated[bool, QueryParameter(description="replace the running version without steps")] = False,
+) -> Way:
+    """Read the query of an upload. Raises InvalidField."""
+    return Way(strategy=strategy_of(steps, hold, paired=paired), at_once=at_once)
+
+
+Asked: TypeAlias = NamedDependency[Way]
 
 
 class BundleController(Controller):
@@ -76,6 +109,7 @@ class BundleController(Controller):
         summary="Upload a bundle and deploy it",
         operation_id="upload",
         operation_class=UploadOperation,
+        dependencies={"way": Provide(way_of, sync_to_thread=False)},
         request_max_body_size=MAX_BUNDLE_BYTES + _MULTIPART_BYTES,
         responses={
             200: ResponseSpec(Deployment, description="The version was known; the deployment is as asked"),
@@ -87,6 +121,7 @@ class BundleController(Controller):
         self,
         request: Request[Any, Claims, Any],
         parts: Given,
+        way: Asked,
         *,
         filename: Annotated[str | None, QueryParameter(max_length=255)] = None,
         workers: Annotated[int | None, QueryParameter(ge=0, le=64)] = None,
@@ -106,10 +141,10 @@ class BundleController(Controller):
             one.function == info.function and info.version in one.versions for one in parts.network.deployments()
         )
         # First what can be refused, then the bundle, then the wish: a node never wants what is not there.
-        deployed(_held(parts, info.function), info, wish, user, now)
+        deployed(_held(parts, info.function), info, wish, way, user=user, now=now)
         await parts.network.store_bundle(info.digest, data)
         deployment, _ = await parts.network.change_deployment(
-            info.function, lambda before: deployed(before, info, wish, user, now)
+            info.function, lambda before: deployed(before, info, wish, way, user=user, now=now)
         )
         return Response(deployment, status_code=200 if known else 201)
 
@@ -127,27 +162,52 @@ def labels(pairs: list[str] | None) -> dict[str, str] | None:
     return check_labels(found, at="match")
 
 
-def deployed(before: Deployment | None, info: BundleInfo, wish: Wish, user: str, now: str) -> Deployment:
-    """The deployment after an upload. Raises Refused (409) when the version has other content already."""
+def strategy_of(steps: list[float] | None, hold: float | None, *, paired: bool) -> Strategy:
+    """The steps that were asked for, or those of every day. Raises InvalidField."""
+    usual = Strategy(steps=[1.0], hold_s=10.0, paired=True) if paired else Strategy()
+    chosen = usual.steps if steps is None else steps
+    rising = all(0 < one <= 1 for one in chosen) and all(map(operator.lt, chosen, chosen[1:]))
+    if not rising or not 1 <= len(chosen) <= _MOST_STEPS:
+        raise InvalidField("steps", f"must be 1 to {_MOST_STEPS} rising shares, each over 0 and at most 1")
+    return Strategy(steps=chosen, hold_s=usual.hold_s if hold is None else hold, paired=paired)
+
+
+def deployed(before: Deployment | None, info: BundleInfo, wish: Wish, way: Way, *, user: str, now: str) -> Deployment:
+    """The deployment after an upload. Raises Refused (409) when the version has other content already.
+
+    A new version of what runs begins a rollout; without one running there is nothing to protect.
+    """
     versions = dict(before.versions) if before else {}
     if versions.setdefault(info.version, info.digest) != info.digest:
         rule = f"{info.function} {info.version} was uploaded before with other content; give it a new version"
         raise Refused(409, "version-exists", rule)
-    same = before is not None and before.digest == info.digest
     base = before or Deployment(function=info.function, version="", digest="", manifest=info.manifest)
-    return Deployment(
-        function=info.function,
-        version=info.version,
-        digest=info.digest,
-        manifest=info.manifest,
+    wished = msgspec.structs.replace(
+        base,
         workers=base.workers if wish.workers is None else wish.workers,
         match=base.match if wish.match is None else wish.match,
         enabled=base.enabled if wish.enabled is None else wish.enabled,
         versions=versions,
-        size=info.size,
-        uploaded_by=base.uploaded_by if same else user,
-        uploaded_at=base.uploaded_at if same else now,
     )
+    if base.digest == info.digest:
+        reason = f"{info.version} was uploaded again"
+        return wished if wished.rollout is None else roll_back(wished, at=now, by=user, reason=reason)
+    new = Version(
+        version=info.version,
+        digest=info.digest,
+        manifest=info.manifest,
+        size=info.size,
+        uploaded_by=user,
+        uploaded_at=now,
+    )
+    if before is None:
+        return replace_at_once(wished, new, at=now, by=user, reason="the first version")
+    if way.at_once or not before.wanted or not wished.wanted:
+        reason = "at once" if way.at_once else "nothing was running"
+        return replace_at_once(wished, new, at=now, by=user, reason=reason)
+    if wished.rollout is not None and wished.rollout.digest == info.digest:
+        return wished
+    return begin(wished, new, way.strategy, at=now, by=user)
 
 
 def _held(parts: Given, name: str) -> Deployment | None:

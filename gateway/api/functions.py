@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import msgspec
 import structlog
-from litestar import Controller, Response, delete, get, post
-from litestar.params import JSONBody, PathParameter
+from litestar import Controller, Request, Response, delete, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody, PathParameter, QueryParameter
 from msgspec import Meta, Struct
 
+from contracts import clock
+from contracts.bundles import inspect_wheel
 from contracts.errors import Refused
+from contracts.evidence import Comparison, compare, merge
 from contracts.functions import Deployment
 from contracts.modules import Card
+from contracts.rollouts import Version, promote, return_to, roll_back
+from gateway import errors
 from gateway.nodes import Problem, problems
 from gateway.parts import Given
 from gateway.registry import Module
 from gateway.security.roles import API
+from gateway.security.tokens import Claims
 
 log = structlog.get_logger(__name__)
 
@@ -24,12 +33,16 @@ FunctionName = Annotated[str, PathParameter(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 
 
 class FunctionView(Struct, frozen=True, kw_only=True):
-    """A deployment, how many instances of its version are up, and what keeps it from running somewhere."""
+    """A deployment, how many instances of its version are up, and what keeps it from running somewhere.
+
+    `comparison` tells of a rollout under way.
+    """
 
     name: str
     deployment: Deployment
     up: int
     problems: list[Problem] = []
+    comparison: Comparison | None = None
 
 
 class FunctionDetail(Struct, frozen=True, kw_only=True):
@@ -41,6 +54,7 @@ class FunctionDetail(Struct, frozen=True, kw_only=True):
     card: Card | None
     instances: list[Module]
     problems: list[Problem] = []
+    comparison: Comparison | None = None
 
 
 class Scale(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,6 +78,7 @@ class FunctionController(Controller):
                 deployment=found,
                 up=_up(found, modules),
                 problems=problems(modules, found.function),
+                comparison=_comparison(found, modules),
             )
             for found in parts.network.deployments()
         ]
@@ -79,6 +94,7 @@ class FunctionController(Controller):
             card=parts.network.card(name, deployment.version),
             instances=instances,
             problems=problems(parts.network.modules(), name),
+            comparison=_comparison(deployment, parts.network.modules()),
         )
 
     @delete("/{name:str}", summary="Delete a function", operation_id="delete_function", status_code=204)
@@ -99,6 +115,82 @@ class FunctionController(Controller):
     @post("/{name:str}/scale", summary="Set the number of workers per node", operation_id="scale", status_code=200)
     async def scale(self, name: FunctionName, data: JSONBody[Scale], parts: Given) -> Deployment:
         return await _change(parts, name, workers=data.workers)
+
+    @post(
+        "/{name:str}/promote",
+        summary="End a rollout: the new version takes over now",
+        operation_id="promote",
+        status_code=200,
+    )
+    async def promote(self, name: FunctionName, request: Request[Any, Claims, Any], parts: Given) -> Deployment:
+        at, user = clock.utc_now(), request.auth.sub
+        return await _end(parts, name, lambda held: promote(held, at=at, by=user, reason="by request"))
+
+    @post(
+        "/{name:str}/rollback",
+        summary="End a rollout in favour of the old version, or go back to an earlier one",
+        operation_id="rollback",
+        status_code=200,
+        responses={404: ResponseSpec(errors.Problem, description="No such function, or it never had this version")},
+    )
+    async def rollback(
+        self,
+        name: FunctionName,
+        request: Request[Any, Claims, Any],
+        parts: Given,
+        *,
+        to: Annotated[str | None, QueryParameter(max_length=32, description="an earlier version")] = None,
+    ) -> Deployment:
+        held, at, user = parts.network.deployment(name), clock.utc_now(), request.auth.sub
+        if held.rollout is not None and to in {None, held.version}:
+            return await _end(parts, name, lambda found: roll_back(found, at=at, by=user, reason="by request"))
+        old = await _earlier(parts, held, to or held.previous)
+
+        def change(before: Deployment | None) -> Deployment:
+            if before is None or before.version == old.version:
+                raise Refused(409, "deployed-already", f"{name} {old.version} is what is deployed")
+            return return_to(before, old, at=at, by=user)
+
+        return (await parts.network.change_deployment(name, change))[0]
+
+
+async def _end(parts: Given, name: str, change: Callable[[Deployment], Deployment]) -> Deployment:
+    """End the rollout under way. Raises Refused (404, 409)."""
+
+    def end(before: Deployment | None) -> Deployment:
+        if before is None:
+            raise Refused(404, "no-such-function", f"there is no function {name!r}")
+        if before.rollout is None:
+            raise Refused(409, "no-rollout", f"{name} has no rollout under way")
+        return change(before)
+
+    return (await parts.network.change_deployment(name, end))[0]
+
+
+async def _earlier(parts: Given, held: Deployment, version: str) -> Version:
+    """A version that was deployed before, in full, from its bundle. Raises Refused."""
+    if not version:
+        raise Refused(409, "no-earlier-version", f"{held.function} has had no version before {held.version}")
+    digest = held.versions.get(version)
+    if digest is None:
+        known = ", ".join(held.versions)
+        raise Refused(404, "no-such-version", f"{held.function} has had no version {version!r}; there are: {known}")
+    data = await parts.network.bundle(digest)
+    async with parts.inspecting:
+        info = await asyncio.to_thread(inspect_wheel, data, environment=parts.environment)
+    return Version(version=version, digest=digest, manifest=info.manifest, size=info.size)
+
+
+def _comparison(deployment: Deployment, modules: list[Module]) -> Comparison | None:
+    if deployment.rollout is None:
+        return None
+    told = [
+        evidence
+        for module in modules
+        if module.kind == "anchor" and module.health is not None
+        for evidence in module.health.rollouts
+    ]
+    return compare(deployment, merge(deployment.rollout, deployment.function, told))
 
 
 async def _change(parts: Given, name: str, **values: bool | int) -> Deployment:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from rich.status import Status
 
 from contracts import clock
-from gateway.cli import build, render, runner
+from gateway.cli import build, render, rollout, runner
 from gateway.cli.client import Client
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.up import labels
@@ -69,11 +69,16 @@ def _outcome(node: str, modules: Sequence[Mapping[str, Any]], deployment: Mappin
 
 
 async def upload(
-    client: Client, bundle: Path, *, workers: int | None = None, match: Mapping[str, str] | None = None
+    client: Client,
+    bundle: Path,
+    *,
+    workers: int | None = None,
+    match: Mapping[str, str] | None = None,
+    way: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """Build if need be, and upload. Returns the deployment as the gateway tells it."""
     name, data = await build.wheel(bundle)
-    query = [("filename", name)]
+    query = [("filename", name), *way]
     if match is not None:
         query += [("match", f"{key}={value}") for key, value in match.items()] or [("match", "")]
     if workers is not None:
@@ -121,43 +126,91 @@ def deploy(
             "--match", metavar="K=V", help="Only nodes with this label; repeat it. '' is all nodes.", show_default=False
         ),
     ] = None,
+    canary: Annotated[
+        str | None,
+        typer.Option(
+            "--canary",
+            metavar="P,P",
+            help="Percent of jobs that a new version gets, step by step. Default: 10,50.",
+            show_default=False,
+        ),
+    ] = None,
+    hold: Annotated[
+        float | None,
+        typer.Option("--hold", min=0, max=86400, help="Seconds each step lasts. Default: 2.", show_default=False),
+    ] = None,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="Run jobs on both versions and compare before the new one takes over.")
+    ] = False,
+    at_once: Annotated[bool, typer.Option("--at-once", help="Replace the running version without steps.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the nodes have started it.")] = True,
-    within: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait at most.")] = 60.0,
+    within: Annotated[
+        float, typer.Option("--timeout", min=1, help="Seconds to wait at most, the holds of steps not counted.")
+    ] = 90.0,
     url: runner.Url = None,
     _output: render.Output = None,
 ) -> None:
     """Deploy a function: build it, upload it, wait until the nodes run it.
 
+    A new version of what runs takes over step by step, and is rolled back by itself when it is worse.
+
     Examples:
         mmn deploy functions/latency-ping
         mmn deploy my_probe-1.0.0-py3-none-any.whl --match site=fra
+        mmn deploy functions/latency-ping --canary 5,25,50 --hold 60
     """
     # An empty one takes the labels away that an earlier deployment asked for.
     wanted = None if match is None else labels([word for word in match if word])
-    seen = runner.converse(url, lambda client: _deploy(client, bundle, workers, wanted, within=within, wait=wait))
-    if seen and any(outcome.state == "failed" for outcome in seen):
-        raise typer.Exit(Exit.NOT_MEASURED)
+    way = rollout.query(canary=canary, hold=hold, paired=paired, at_once=at_once)
+    code = runner.converse(
+        url, lambda client: _deploy(client, bundle, workers, wanted, way, within=within if wait else None)
+    )
+    if code is not Exit.OK:
+        raise typer.Exit(code)
 
 
 async def _deploy(
-    client: Client, bundle: Path, workers: int | None, match: Mapping[str, str] | None, *, within: float, wait: bool
-) -> list[Outcome]:
+    client: Client,
+    bundle: Path,
+    workers: int | None,
+    match: Mapping[str, str] | None,
+    way: Sequence[tuple[str, str]],
+    *,
+    within: float | None,
+) -> Exit:
+    ending: rollout.Ending | None = None
+    seen: list[Outcome] = []
     with Status(f"uploading {bundle}", console=render.stderr()) as status:
-        deployment = await upload(client, bundle, workers=workers, match=match)
+        deployment = await upload(client, bundle, workers=workers, match=match, way=way)
+        if within is not None and deployment.get("rollout"):
+            ending = await rollout.until_over(client, deployment, within=within, show=status.update)
+            deployment = dict(ending.deployment)
         name = f"{deployment['function']} {deployment['version']}"
 
         def show(seen: list[Outcome]) -> None:
             ready = sum(outcome.state == "ready" for outcome in seen)
             status.update(f"{name}: ready on {ready} of {len(seen)} nodes")
 
-        seen = await until_settled(client, deployment, within=within, show=show) if wait else []
+        if within is not None and (ending is None or ending.promoted):
+            seen = await until_settled(client, deployment, within=within, show=show)
+    failed = any(outcome.state == "failed" for outcome in seen) or (ending is not None and not ending.promoted)
     if render.json_wanted():
-        render.dump({"deployment": deployment, "nodes": seen})
-        return seen
-    print(f"{name} is deployed (sha256 {str(deployment['digest'])[:12]})")
-    if wait and not seen:
+        render.dump({"deployment": deployment, "nodes": seen, "rollout": ending.step if ending else None})
+    elif ending is not None and not ending.promoted:
+        render.note(ending.told)
+    else:
+        _tell(deployment, seen, waited=within is not None)
+    return Exit.NOT_MEASURED if failed else Exit.OK
+
+
+def _tell(deployment: Mapping[str, Any], seen: Sequence[Outcome], *, waited: bool) -> None:
+    name, under_way = deployment["function"], deployment.get("rollout")
+    if under_way:
+        print(f"{name} {under_way['version']} is on its way; follow it by `mmn functions show {name}`")
+        return
+    print(f"{name} {deployment['version']} is deployed (sha256 {str(deployment['digest'])[:12]})")
+    if waited and not seen:
         render.note("no node is there that should run it; it starts when one comes")
     for outcome in seen:
-        workers_told = "1 worker" if outcome.workers == 1 else f"{outcome.workers} workers"
-        print(f"  {outcome.node}: {outcome.state}" + (f", {outcome.reason}" if outcome.reason else f", {workers_told}"))
-    return seen
+        workers = "1 worker" if outcome.workers == 1 else f"{outcome.workers} workers"
+        print(f"  {outcome.node}: {outcome.state}" + (f", {outcome.reason}" if outcome.reason else f", {workers}"))

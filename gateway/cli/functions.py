@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from gateway.cli import render, runner
+from gateway.cli import render, rollout, runner
 from gateway.cli.nodes import trouble, troubles
 
-app = typer.Typer(help="Functions: list, show, enable, disable, scale, restart, delete.", invoke_without_command=True)
+app = typer.Typer(
+    help="Functions: list, show, enable, disable, scale, restart, promote, rollback, delete.",
+    invoke_without_command=True,
+)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The function's name.")]
 
 
@@ -22,6 +25,11 @@ def _deployment(told: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
+def _on_its_way(told: Mapping[str, Any]) -> str:
+    under_way = _deployment(told).get("rollout")
+    return f"{under_way['version']}, {rollout.share(under_way)}" if under_way else ""
+
+
 _COLUMNS: tuple[render.Column, ...] = (
     ("function", lambda told: _deployment(told)["function"]),
     ("version", lambda told: _deployment(told)["version"]),
@@ -29,6 +37,7 @@ _COLUMNS: tuple[render.Column, ...] = (
     ("workers", lambda told: _deployment(told)["workers"]),
     ("nodes", lambda told: render.text(_deployment(told).get("match") or "all")),
     ("up", lambda told: told["up"]),
+    ("on its way", _on_its_way),
     ("problems", lambda told: troubles(told.get("problems") or [])),
     ("summary", lambda told: (_deployment(told).get("manifest") or {}).get("summary")),
 )
@@ -44,6 +53,7 @@ def functions(context: typer.Context, url: runner.Url = None, _output: render.Ou
         mmn functions scale echo 2
         mmn functions restart echo
         mmn functions delete echo
+        mmn functions rollback echo
     """
     context.obj = url
     if context.invoked_subcommand is None:
@@ -70,6 +80,10 @@ def show(context: typer.Context, name: Name, url: runner.Url = None, _output: re
     state = "enabled" if wish["enabled"] else "disabled"
     where = render.text(wish.get("match") or "all nodes")
     console.print(f"{state}, {wish['workers']} workers on {escape(where)}, needs {render.text(manifest.get('needs'))}")
+    if wish.get("rollout"):
+        console.print(f"on its way: {escape(rollout.progress(told))}")
+    if wish.get("history"):
+        console.print(history(wish["history"]))
     if told.get("card"):
         console.print(parameters(told["card"]["params_schema"]))
     else:
@@ -95,6 +109,17 @@ def parameters(schema: Mapping[str, Any]) -> Table:
         kind = " | ".join(map(str, rule["enum"])) if "enum" in rule else render.text(rule.get("type"))
         limits = [f"{short} {rule[word]}" for word, short in _LIMITS.items() if word in rule]
         table.add_row(*map(escape, (key, kind, default, ", ".join(limits), str(rule.get("description", "")))))
+    return table
+
+
+def history(steps: Sequence[Mapping[str, Any]]) -> Table:
+    """What became of each version, the newest first."""
+    table = Table(box=None, pad_edge=False, header_style="bold", title="history", title_justify="left")
+    for head in ("when", "version", "what", "why", "by"):
+        table.add_column(head)
+    for step in reversed(steps):
+        what = f"{100 * step['weight']:g} % of jobs" if step["what"] == "weight" else step["what"]
+        table.add_row(*map(escape, (step["at"], step["version"], what, step["reason"], step["by"])))
     return table
 
 
@@ -133,3 +158,23 @@ def scale(
     """Change how many workers of a function each node runs."""
     body = {"workers": workers}
     _changed(runner.converse(url or context.obj, lambda client: client.post(f"/functions/{name}/scale", body)))
+
+
+@app.command()
+def promote(context: typer.Context, name: Name, url: runner.Url = None, _output: render.Output = None) -> None:
+    """End a rollout: the new version takes over now."""
+    _changed(runner.converse(url or context.obj, lambda client: client.post(f"/functions/{name}/promote")))
+
+
+@app.command()
+def rollback(
+    context: typer.Context,
+    name: Name,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="VERSION", help="An earlier version.", show_default=False)
+    ] = None,
+    url: runner.Url = None,
+    _output: render.Output = None,
+) -> None:
+    """End a rollout in favour of the old version, or go back to the version before."""
+    _changed(runner.converse(url or context.obj, lambda client: client.post(f"/functions/{name}/rollback", to=to)))

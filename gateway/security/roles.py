@@ -15,7 +15,7 @@ class Role(StrEnum):
     OPERATOR = "operator"
     """Submits and cancels jobs; switches, scales and restarts functions; drains nodes."""
     DEPLOYER = "deployer"
-    """Uploads bundles; deletes functions."""
+    """Uploads bundles; ends rollouts, goes back to earlier versions; deletes functions."""
     ADMIN = "admin"
     """Manages users."""
 
@@ -55,6 +55,8 @@ RIGHTS: dict[tuple[str, str], Role | None] = {
     ("GET", f"{API}/nodes"): Role.VIEWER,
     ("POST", f"{API}/nodes/{{node}}/drain"): Role.OPERATOR,
     ("POST", f"{API}/nodes/{{node}}/restart"): Role.OPERATOR,
+    ("POST", f"{API}/functions/{{name}}/promote"): Role.DEPLOYER,
+    ("POST", f"{API}/functions/{{name}}/rollback"): Role.DEPLOYER,
     ("GET", f"{API}/jobs"): Role.VIEWER,
     ("POST", f"{API}/jobs"): Role.OPERATOR,
     ("GET", f"{API}/jobs/{{job}}"): Role.VIEWER,

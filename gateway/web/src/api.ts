@@ -71,6 +71,8 @@ export const enable = (name: string) => call<Deployment>('POST', `/functions/${e
 export const disable = (name: string) => call<Deployment>('POST', `/functions/${encodeURIComponent(name)}/disable`);
 export const scale = (name: string, workers: number) =>
   call<Deployment>('POST', `/functions/${encodeURIComponent(name)}/scale`, { workers });
+export const promote = (name: string) => call<Deployment>('POST', `/functions/${encodeURIComponent(name)}/promote`);
+export const rollback = (name: string) => call<Deployment>('POST', `/functions/${encodeURIComponent(name)}/rollback`);
 export const submit = (request: JobRequest) => call<JobReceipt>('POST', '/jobs', request);
 export const cancel = (id: string) => call<CancelReply>('POST', `/jobs/${encodeURIComponent(id)}/cancel`);
 export const job = (id: string) => call<JobDetail>('GET', `/jobs/${encodeURIComponent(id)}`);

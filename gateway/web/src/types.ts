@@ -15,6 +15,48 @@ export interface AccessToken {
   role: Role;
 }
 
+export interface Rollout {
+  id: string;
+  version: string;
+  digest: string;
+  strategy: { steps: number[]; hold_s: number; paired: boolean };
+  step: number;
+  weight: number;
+}
+
+export interface RolloutStep {
+  at: string;
+  version: string;
+  what: 'started' | 'weight' | 'promoted' | 'rolled-back' | 'superseded';
+  weight: number;
+  reason: string;
+  by: string;
+}
+
+export interface Side {
+  version: string;
+  calls: number;
+  faults: number;
+  failures: number;
+  wait_p90_ns: number | null;
+  run_p50_ns: number | null;
+}
+
+export interface Pairs {
+  seen: number;
+  alike: number;
+  only_old_failed: number;
+  only_new_failed: number;
+  old_run_p50_ns: number | null;
+  new_run_p50_ns: number | null;
+}
+
+export interface Comparison {
+  old: Side;
+  new: Side;
+  pairs: Pairs | null;
+}
+
 export interface Deployment {
   function: string;
   version: string;
@@ -27,12 +69,16 @@ export interface Deployment {
   size: number;
   uploaded_by: string;
   uploaded_at: string;
+  previous: string;
+  rollout: Rollout | null;
+  history: RolloutStep[];
 }
 
 export interface FunctionView {
   name: string;
   deployment: Deployment;
   up: number;
+  comparison: Comparison | null;
 }
 
 export interface Card {

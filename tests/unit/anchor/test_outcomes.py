@@ -1,7 +1,7 @@
 import pytest
 
 from anchor.calls import NotListening, ReplyLost, WorkerLost
-from anchor.outcomes import MAX_ATTEMPTS, Close, Reroute, Retry, after, is_fault, unaffordable
+from anchor.outcomes import MAX_ATTEMPTS, Close, Reroute, Retry, after, is_fault, on_trial, once, unaffordable
 from contracts.errors import MmnError, Refused
 from contracts.failure import Code
 
@@ -99,3 +99,14 @@ def test_a_worker_cannot_ask_to_be_left_alone_for_ever(after_s: float) -> None:
     decision = after(Refused(429, "busy", "full", retry_after=after_s), attempt=1, other_nodes=True)
     assert isinstance(decision, Reroute)
     assert 0 <= decision.press_s <= 10
+
+
+@pytest.mark.parametrize("code", [400, 408, 413, 415, 424, 500, 504])
+def test_a_version_on_trial_ends_no_job_and_a_twin_is_tried_once(code: int) -> None:
+    decision = after(Refused(code, "x", "it says"), attempt=MAX_ATTEMPTS, other_nodes=False)
+    on_other = on_trial(decision)
+    assert isinstance(on_other, Retry)
+    assert on_other.free
+    assert isinstance(once(on_other), Close)
+    busy = after(Refused(429, "busy", "full"), attempt=1, other_nodes=False)
+    assert once(on_trial(busy)) == busy

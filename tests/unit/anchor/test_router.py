@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from anchor.instance import Instance
 from anchor.limiter import Limiter
-from anchor.router import choose
+from anchor.router import Versions, choose, pick, split
 from tests.unit.anchor.builders import card
 
 
@@ -98,3 +98,39 @@ def test_a_half_open_instance_gets_one_call_at_a_time() -> None:
     assert choose([one], 0, random.Random(1)) is one
     one.in_flight = 1
     assert choose([one], 0, random.Random(1)) is None
+
+
+def of_version(name: str, digest: str, in_flight: int = 0, limit: int = 4) -> Instance:
+    return Instance(name, "n1", card(concurrency=limit, digest=digest), {}, 0, Limiter(limit), in_flight=in_flight)
+
+
+digests = st.sampled_from(["old", "new", "gone", "other"])
+groups = st.lists(st.tuples(digests, st.integers(0, 2), st.integers(1, 2)), max_size=8)
+
+
+@given(groups, st.booleans(), st.integers(0, 1000))
+def test_the_version_on_trial_gets_no_undrawn_job_and_starves_none(
+    group: list[tuple[str, int, int]], drawn: bool, seed: int
+) -> None:
+    candidates = [of_version(f"i{number}", *one) for number, one in enumerate(group)]
+    versions = Versions(deployed="old", trial="new", weight=0.5, withdrawn=frozenset({"gone"}))
+    chosen = pick(candidates, versions, 0, random.Random(seed), on_trial=drawn)
+    old = [one for one in candidates if one.card.digest in {"old", "other"}]
+    if chosen is None:
+        # With nothing of the old version there, whoever is there is taken.
+        assert not [one for one in old or candidates if one.free(0)]
+    elif old and not drawn:
+        assert chosen in old
+    else:
+        assert chosen.card.digest != "gone" or not old
+        assert chosen.free(0)
+
+
+@given(groups)
+def test_every_candidate_is_on_one_side_or_withdrawn(group: list[tuple[str, int, int]]) -> None:
+    candidates = [of_version(f"i{number}", *one) for number, one in enumerate(group)]
+    old, trial = split(candidates, Versions(deployed="old", trial="new", withdrawn=frozenset({"gone"})))
+    assert bool(old) == bool(candidates)
+    assert not {one.id for one in old} & {one.id for one in trial}
+    assert all(one.card.digest == "new" for one in trial)
+    assert split(candidates, Versions(deployed="old")) == (candidates, ())

@@ -123,6 +123,11 @@ class FakeNetwork:
     async def store_bundle(self, digest: str, data: bytes) -> None:
         self.stored[digest] = data
 
+    async def bundle(self, digest: str) -> bytes:
+        if digest not in self.stored:
+            raise Refused(404, "no-such-bundle", "not kept")
+        return self.stored[digest]
+
     def users(self) -> list[User]:
         return list(self.people.values())
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as with_fields
 
-from contracts.functions import Deployment, Manifest
+from contracts.functions import Deployment, Manifest, Strategy
+from contracts.rollouts import Version, begin, promote, roll_back
 from runtime.reconciler import DrainWorker, Phase, Running, Slot, StartWorker, Wish, reconcile
 
 LABELS = {"site": "lab"}
@@ -96,6 +97,44 @@ def test_a_version_given_up_leaves_the_last_good_one_in_charge() -> None:
     wishes = {"ping": Wish(V2, fallback=V1)}
     assert not reconcile(wishes, [running(V1)], LABELS, given_up={slot(V2)})
     assert reconcile(wishes, [], LABELS, given_up={slot(V2)}) == [StartWorker(slot(V1), V1)]
+
+
+ON_ITS_WAY = begin(
+    with_fields(V1, versions={V1.version: V1.digest, V2.version: V2.digest}),
+    Version(version=V2.version, digest=V2.digest, manifest=V2.manifest),
+    Strategy(),
+    at="t",
+    by="admin",
+)
+
+
+def test_during_a_rollout_both_versions_have_all_their_workers() -> None:
+    wishes = {"ping": Wish(with_fields(ON_ITS_WAY, workers=2))}
+    both = [slot(version, number) for version in (V1, V2) for number in (0, 1)]
+    assert started(reconcile(wishes, [], LABELS)) == both
+    new = [action for action in reconcile(wishes, [], LABELS) if isinstance(action, StartWorker)][-1]
+    assert (new.deployment.version, new.deployment.digest) == (V2.version, V2.digest)
+    workers = [running(version, number=number) for version in (V1, V2) for number in (0, 1)]
+    assert not reconcile(wishes, workers, LABELS)
+
+
+def test_after_a_promotion_the_old_workers_go_and_the_new_ones_stay() -> None:
+    wishes = {"ping": Wish(promote(ON_ITS_WAY, at="t", by="a", reason=""))}
+    assert drained(reconcile(wishes, [running(V1), running(V2)], LABELS)) == {"1.0.0-0-0": "replaced by version 2.0.0"}
+    assert not reconcile(wishes, [running(V1), running(V2, "starting")], LABELS)
+
+
+def test_after_a_rollback_the_new_workers_go_and_the_old_ones_stay() -> None:
+    wishes = {"ping": Wish(roll_back(ON_ITS_WAY, at="t", by="a", reason=""))}
+    withdrawn = "withdrawn in favour of version 1.0.0"
+    assert drained(reconcile(wishes, [running(V1), running(V2)], LABELS)) == {"2.0.0-0-0": withdrawn}
+    assert drained(reconcile(wishes, [running(V1), running(V2, "starting")], LABELS)) == {"2.0.0-0-0": withdrawn}
+
+
+def test_a_new_version_that_cannot_start_takes_nothing_from_the_old_one() -> None:
+    wishes = {"ping": Wish(ON_ITS_WAY)}
+    assert not reconcile(wishes, [running(V1)], LABELS, given_up={slot(V2)})
+    assert started(reconcile(wishes, [], LABELS, held={slot(V2)})) == [slot(V1)]
 
 
 @settings(max_examples=300)

@@ -9,6 +9,7 @@ import { Badge, Empty, Head, needs, Pairs, Trouble } from '../pieces.tsx';
 import { readinessOf } from '../readiness.ts';
 import { link } from '../router.ts';
 import type { Deployment, FunctionView, Module } from '../types.ts';
+import { History, OnItsWay } from './rollout.tsx';
 import { Upload } from './upload.tsx';
 
 const LOOK_EVERY_MS = 5_000;
@@ -51,13 +52,19 @@ export function FunctionsView() {
             key={one.name}
             found={one}
             modules={modules.data ?? []}
-            fresh={uploaded?.digest === one.deployment.digest}
+            fresh={isFresh(one.deployment, uploaded)}
             onChange={look}
           />
         ))}
       </ul>
     </>
   );
+}
+
+/** Whether this is what was just uploaded, deployed or on its way. */
+function isFresh({ digest, rollout }: Deployment, uploaded: Deployment | null): boolean {
+  const wanted = uploaded?.rollout?.digest ?? uploaded?.digest;
+  return wanted !== undefined && (digest === wanted || rollout?.digest === wanted);
 }
 
 interface EntryProps {
@@ -96,6 +103,7 @@ function Entry({ found, modules, fresh, onChange }: EntryProps) {
         {fresh && <Badge word="just uploaded" tone="busy" />}
       </div>
       <p>{deployment.manifest.summary}</p>
+      <OnItsWay found={found} busy={busy} onChange={change} />
       <ul class="nodes" aria-label={`${name} on each node`}>
         {nodes.map((one) => (
           <li key={one.node}>
@@ -132,6 +140,7 @@ function Entry({ found, modules, fresh, onChange }: EntryProps) {
       <details>
         <summary>Details</summary>
         <Pairs values={detailsOf(deployment)} />
+        <History deployment={deployment} />
       </details>
     </li>
   );

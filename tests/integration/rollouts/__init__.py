@@ -1,0 +1,1 @@
+"""Replacing versions on a real server, with real Anchors and runtimes."""
