@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -114,6 +115,8 @@ def main() -> None:
     """The script `mmn`."""
     # What the connection to NATS logs is meant for services; here errors are raised and told.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
+    # asyncio warns whenever a connection by TLS ends, and means its own streams.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     sys.exit(execute(sys.argv[1:]))
 
 

@@ -81,7 +81,7 @@ async def _play(story: Story, seed: int, *, long: bool, keep: bool) -> bool:
         if ended.why is not None:
             raise ended.why from None
         raise Stop(Exit.INTERRUPTED, "interrupted", f"{story.name} did not come to its end") from None
-    _print(story, stage, seed, span)
+    _print(story, stage, seed, span, keep=keep)
     return checks.holds(stage.checks)
 
 
@@ -135,10 +135,10 @@ async def _told(story: Story, stage: Stage) -> None:
             stage.step(f"the jobs cannot be counted: {silent}")
 
 
-def _print(story: Story, stage: Stage, seed: int, span: float) -> None:
+def _print(story: Story, stage: Stage, seed: int, span: float, *, keep: bool) -> None:
     marks, served = stage.timeline.marks, stage.timeline.served
     if render.json_wanted():
-        render.dump(_as_json(story, stage, seed, span))
+        render.dump(_as_json(story, stage, seed, span) | ({"folder": str(stage.network.wish.folder)} if keep else {}))
         return
     console = render.stdout()
     width = console.width if console.is_terminal else 120

@@ -12,7 +12,9 @@ from tests.kit.network import MMN, environment, mmn, wait_until_gone
 
 def test_every_scenario_is_listed_with_a_sentence(tmp_path: Path) -> None:
     listed = mmn("scenario", "-o", "json", state=tmp_path).json()
-    assert {"hot-plug", "fault-isolation", "scale-out", "backpressure", "soak"} <= {item["name"] for item in listed}
+    assert {"hot-plug", "fault-isolation", "scale-out", "backpressure", "rolling", "soak"} == {
+        item["name"] for item in listed
+    }
     assert all(item["shows"].endswith(".") for item in listed)
 
 

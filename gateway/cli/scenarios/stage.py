@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -149,9 +149,18 @@ class Stage:
             return "unknown"
         return next((str(module["state"]) for module in listed if module["instance"] == instance), "down")
 
-    async def upload(self, wheel: bytes, *, workers: int = 1, match: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Upload a wheel, as `mmn deploy` does."""
-        query = [("workers", str(workers)), *(("match", f"{key}={value}") for key, value in (match or {}).items())]
+    async def upload(
+        self,
+        wheel: bytes,
+        *,
+        workers: int | None = None,
+        match: Mapping[str, str] | None = None,
+        way: Sequence[tuple[str, str]] = (),
+    ) -> dict[str, Any]:
+        """Upload a wheel, as `mmn deploy` does; `way` says how a new version takes over."""
+        query = [*way, *(("match", f"{key}={value}") for key, value in (match or {}).items())]
+        if workers is not None:
+            query.append(("workers", str(workers)))
         return dict(await self.client.upload("/bundles", wheel, query))
 
     async def deploy(self, wheel: bytes, *, workers: int = 1, match: Mapping[str, str] | None = None) -> None:
