@@ -59,7 +59,7 @@ async def play(stage: Stage) -> None:
     await stage.deploy(bundles.nap(CALM, ms=20))
     pressed = Load(stage.desk, PRESSED, {"ms": NAP_MS}, patient=False)
     calm = Load(stage.desk, CALM, {"ms": 20})
-    workers = await stage.workers(PRESSED)
+    workers = await stage.all_workers(PRESSED, WORKERS)
     pids = {"anchor1": stage.pid("anchor1")} | {stage.lane(name): pid for name, pid in workers.items()}
     sampler = Sampler(await stage.links.connect(roles.PROVISIONER), pids)
     async with calm.steady(_CALM_RATE):

@@ -76,6 +76,14 @@ def processes_of(folder: Path) -> dict[int, str]:
     return found
 
 
+def alive(pid: int) -> bool:
+    """Whether a process still runs; one that only waits to be taken note of does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except OSError:
+        return False
+
+
 def age_s(pid: int) -> float:
     """Seconds since a process began; 0 for one that is gone."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from gateway.cli.scenarios import bundles
+from gateway.cli.scenarios import bundles, census
 from gateway.cli.scenarios.load import Load
 from gateway.cli.scenarios.stage import Stage
 from gateway.cli.scenarios.story import Story
@@ -27,14 +27,14 @@ async def play(stage: Stage) -> None:
     await stage.deploy(bundles.nap("struck", ms=100))
     await stage.deploy(bundles.nap("calm", ms=50))
     struck, calm = Load(stage.desk, "struck", {"ms": 100}), Load(stage.desk, "calm", {"ms": 50})
-    others = await stage.workers("calm")
+    others = await stage.all_workers("calm", len(stage.network.nodes))
     async with struck.steady(_RATE), calm.steady(_RATE):
         stage.step(f"{_RATE:g} jobs/s of each")
         await asyncio.sleep(2.0)
         for _ in range(3 if stage.long else 1):
             await _killed_worker(stage)
             await _hung_worker(stage)
-        same = await stage.workers("calm")
+        ended = sum(not census.alive(pid) for pid in others.values())
         for _ in range(3 if stage.long else 1):
             await _killed_runtime(stage)
             await _hung_runtime(stage)
@@ -43,14 +43,14 @@ async def play(stage: Stage) -> None:
             await _killed_server(stage)
         await asyncio.sleep(_CALM_S)
     await stage.check_every_job(struck, calm)
-    stage.check("calm: processes that the faults of `struck` ended", len(others.keys() - same.keys()), "exactly", 0)
+    stage.check("calm: processes that the faults of `struck` ended", ended, "exactly", 0)
     stage.check("calm: jobs that failed", calm.failed, "exactly", 0)
     stage.check("struck: jobs that failed", struck.failed, "exactly", 0)
     stage.show("longest wait for a result", max(calm.latencies() + struck.latencies(), default=float("inf")), "s")
 
 
 async def _killed_worker(stage: Stage) -> None:
-    workers = await stage.workers("struck")
+    workers = await stage.all_workers("struck", len(stage.network.nodes))
     victim = stage.chance.choice(sorted(workers))
     lane = stage.lane(victim)
     stage.kill(lane, workers[victim])
@@ -59,7 +59,7 @@ async def _killed_worker(stage: Stage) -> None:
 
 
 async def _hung_worker(stage: Stage) -> None:
-    workers = await stage.workers("struck")
+    workers = await stage.all_workers("struck", len(stage.network.nodes))
     victim = stage.chance.choice(sorted(workers))
     lane = stage.lane(victim)
     with stage.stopped(lane, workers[victim]):
@@ -68,7 +68,7 @@ async def _hung_worker(stage: Stage) -> None:
 
 
 async def _killed_runtime(stage: Stage) -> None:
-    victim = next(iter(await stage.workers("struck", "n1")))
+    (victim,) = await stage.all_workers("struck", 1, "n1")
     lane = stage.lane(victim)
     stage.kill_program("runtime-n1")
     await _shown(stage, victim, lane, "runtime killed: its workers' end shown after", HUNG_S)
@@ -76,14 +76,14 @@ async def _killed_runtime(stage: Stage) -> None:
 
 
 async def _hung_runtime(stage: Stage) -> None:
-    workers = await stage.workers("struck", "n2")
+    workers = await stage.all_workers("struck", 1, "n2")
     with stage.stopped("runtime n2", stage.pid("runtime-n2")):
         await _shown(stage, "n2", "runtime n2", "runtime stopped: shown after", HUNG_S)
         # A node whose runtime hangs goes on measuring.
         await stage.serves("struck", "n2", within=_BACK_S)
     await _back(stage, "runtime continued: up again after", lambda: _up(stage, "n2"))
-    same = await stage.workers("struck", "n2")
-    stage.check("runtime stopped: workers lost", len(workers.keys() - same.keys()), "exactly", 0)
+    lost = sum(not census.alive(pid) for pid in workers.values())
+    stage.check("runtime stopped: workers lost", lost, "exactly", 0)
 
 
 async def _killed_anchor(stage: Stage) -> None:

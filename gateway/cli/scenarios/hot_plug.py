@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from contracts import clock
-from gateway.cli.scenarios import bundles, figures
+from gateway.cli.scenarios import bundles, census, figures
 from gateway.cli.scenarios.load import Load
 from gateway.cli.scenarios.stage import Stage
 from gateway.cli.scenarios.story import Story
@@ -20,7 +20,8 @@ async def play(stage: Stage) -> None:
     await stage.deploy(bundles.nap("steady", ms=50))
     load = Load(stage.desk, "steady", {"ms": 50})
     window = 10.0 if stage.long else 3.0
-    before = await _pids(stage)
+    workers = await stage.all_workers("steady", 1)
+    before = _programs(stage)
     async with load.steady(_RATE):
         stage.step(f"{_RATE:g} jobs/s of `steady`, alone for {window:g} s")
         await asyncio.sleep(0.5)
@@ -32,8 +33,9 @@ async def play(stage: Stage) -> None:
         await _plug_node(stage, "n2")
         await asyncio.sleep(1.0)
         ended = clock.monotonic_ns()
-    after = await _pids(stage)
-    restarted = [name for name, pid in before.items() if after.get(name) != pid]
+    after = _programs(stage)
+    restarted = [name for name, pid in before.items() if after[name] != pid]
+    restarted += [name for name, pid in workers.items() if not census.alive(pid)]
     stage.check("processes restarted", len(restarted), "exactly", 0, note=", ".join(restarted))
     alone = figures.median(load.latencies(began, plugged))
     beside = figures.median(load.latencies(plugged, ended))
@@ -70,11 +72,10 @@ async def _plug_node(stage: Stage, node: str) -> None:
     stage.show(f"{node}: process start to first job served", served - starting, "s")
 
 
-async def _pids(stage: Stage) -> dict[str, int | None]:
+def _programs(stage: Stage) -> dict[str, int | None]:
     wish = stage.network.wish
     programs = ["nats-server", *wish.anchor_names(), "gateway", *(f"runtime-{node}" for node in wish.node_names())]
-    found: dict[str, int | None] = {name: stage.network.stack.pid(name) for name in programs}
-    return found | dict(await stage.workers("steady", "n1"))
+    return {name: stage.network.stack.pid(name) for name in programs}
 
 
 STORY = Story(

@@ -67,7 +67,7 @@ async def play(stage: Stage) -> None:
     grouped: list[Step] = []
     for workers in STEPS:
         await stage.scale(FUNCTION, workers)
-        names, slots = await stage.workers(FUNCTION), SLOTS * workers
+        names, slots = await stage.all_workers(FUNCTION, workers), SLOTS * workers
         stage.step(f"{workers} workers, by the Anchor, {window:g} s")
         # So many that the queue is never empty; the group gets no more than its workers run and let wait.
         async with load.together(4 * slots):

@@ -142,6 +142,18 @@ class Stage:
             and node in {None, module.get("node")}
         }
 
+    async def all_workers(self, function: str, count: int, node: str | None = None) -> dict[str, int]:
+        """Pids of a function's workers by instance, as soon as so many are up: one that has just begun is not yet."""
+        found: dict[str, int] = {}
+
+        async def complete() -> bool:
+            nonlocal found
+            found = await self.workers(function, node)
+            return len(found) == count
+
+        await self.until(f"{count} workers of {function} are up", complete, within=_READY_S)
+        return found
+
     async def state_of(self, instance: str) -> str:
         """What people are shown of an instance; `unknown` while the gateway does not answer."""
         listed = await self.modules()

@@ -13,12 +13,14 @@ def test_this_process_holds_something_and_has_an_age() -> None:
     assert (census.memory_mib(os.getpid()) or 0) > 1
     assert (census.descriptors(os.getpid()) or 0) >= 3
     assert census.age_s(os.getpid()) > 0
+    assert census.alive(os.getpid())
 
 
 def test_who_is_gone_holds_nothing() -> None:
     assert census.memory_mib(NOBODY) is None
     assert census.descriptors(NOBODY) is None
     assert census.age_s(NOBODY) == 0.0
+    assert not census.alive(NOBODY)
 
 
 def test_shares_are_those_of_the_time_between() -> None:
