@@ -69,6 +69,9 @@ class Lane:
         self._ack_wait = ack_wait
         self._admissions = 0
         self._deliveries = 0
+        self._delivered = 0
+        self._stored = 0
+        self._stores = 0
         self._granted: list[Instance] = []
         self._pulling: list[Instance] = []
         self._resting = False
@@ -109,10 +112,21 @@ class Lane:
         """A job that was admitted could not be stored."""
         self.waiting = max(0, self.waiting - 1)
 
-    def remind(self) -> None:
-        """A job may have come too late for the pull that asked for it: believe that one waits."""
-        self.waiting = max(1, self.waiting)
-        self._dealer.ask(self)
+    def stored(self, sequence: int) -> None:
+        """A job that was admitted is in the stream.
+
+        The pull that went out with it may have ended before, or the server may have counted what is pending before.
+        """
+        self._stored = max(self._stored, sequence)
+        self._stores += 1
+        if not self.waiting and self._behind:
+            self.waiting = 1
+            self._dealer.ask(self)
+
+    @property
+    def _behind(self) -> bool:
+        """Whether a job that this Anchor stored has not been delivered to it: it waits, or another Anchor has it."""
+        return self._stored > self._delivered
 
     async def run(self) -> None:
         """Pull for ever; a lost consumer or server only delays."""
@@ -149,7 +163,7 @@ class Lane:
         """Pull at most one job per permit. Permits that found a job leave the list."""
         pull = self._pull or await self._open()
         # What the server says of the queue is as old as this request: later admissions come on top.
-        before = self._admissions
+        before, stores = self._admissions, self._stores
         # Not without waiting: a job is acknowledged to its Anchor a moment before the consumer sees it.
         await pull.request(len(permits), expires=LINGER_S)
         while permits:
@@ -157,10 +171,12 @@ class Lane:
             if item is None:
                 continue
             if isinstance(item, Exhausted):
-                self.waiting = self._admissions - before
+                missed = self._behind and self._stores != stores
+                self.waiting = max(self._admissions - before, int(missed))
                 return
-            self.waiting = item.pending + self._admissions - before
+            self._delivered = max(self._delivered, item.stream_sequence)
             self._deliveries += 1
+            self.waiting = max(item.pending + self._admissions - before, int(self._behind))
             await self._start(item, permits.pop())
 
     async def _open(self) -> PullInbox:
@@ -179,6 +195,8 @@ class Lane:
             ),
         )
         self._pull = await PullInbox.open(self._bus, streams.JOBS, self._consumer)
+        # The stream may be another one by now, and count anew.
+        self._stored = self._delivered = 0
         return self._pull
 
     async def _reset(self) -> None:

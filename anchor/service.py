@@ -15,7 +15,7 @@ from anchor.admission import Schemas, admit
 from anchor.backpressure import Backpressure
 from anchor.cancellation import Cancel
 from anchor.dispatcher import Dispatcher
-from anchor.lanes import LINGER_S, Lane
+from anchor.lanes import Lane
 from anchor.ledger import Ledger
 from anchor.quotas import Account, Quotas
 from anchor.registry import Registry
@@ -69,16 +69,14 @@ class Submit:
         if request.key is None:
             job, paid, wait_ns = self._admit(request, client)
             # The lane's request for it goes out together with the job, and so it need not wait for this answer.
-            lane, began_ns = self._dispatcher.lanes.admitted(job), clock.monotonic_ns()
+            lane = self._dispatcher.lanes.admitted(job)
             receipt = self._receipt(job, lane, wait_ns)
             try:
                 sequence = await self._store(job, paid)
             except Refused:
                 lane.withdrawn()
                 raise
-            if clock.monotonic_ns() - began_ns > LINGER_S / 2 * 1e9:
-                # Too late for that request, perhaps.
-                lane.remind()
+            lane.stored(sequence)
             await self._ledger.event(job, "accepted", sequence=sequence)
             self._twins.consider(job)
             return answer(receipt, ask.media())

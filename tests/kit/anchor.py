@@ -368,11 +368,11 @@ class Client:
     async def submit(self, *, media: str = codec.JSON, who: str = "", **fields: Any) -> JobReceipt:
         """Submit one job, on behalf of `who`. Raises Refused."""
         request = JobRequest(**{"function": "ping", **fields})
-        msg = await self.bus.nc.request(
+        msg = await self.bus.request(
             subjects.SUBMIT,
             codec.encode(request, media),
             headers={codec.HEADER: media} | ({HEADER_CLIENT: who} if who else {}),
-            timeout=5,
+            within=5,
         )
         raise_refusal(msg.headers)
         return codec.decode(msg.data, JobReceipt, codec.content_type(msg.headers))
@@ -380,7 +380,7 @@ class Client:
     async def cancel(self, job: str, reason: str = "") -> CancelReply:
         """Cancel one job. Raises Refused."""
         body = codec.encode(CancelRequest(job=job, reason=reason), codec.JSON)
-        msg = await self.bus.nc.request(subjects.CANCEL, body, headers={HEADER_CLIENT: "ann"}, timeout=5)
+        msg = await self.bus.request(subjects.CANCEL, body, headers={HEADER_CLIENT: "ann"}, within=5)
         raise_refusal(msg.headers)
         return codec.decode(msg.data, CancelReply, codec.content_type(msg.headers))
 

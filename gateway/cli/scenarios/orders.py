@@ -135,7 +135,7 @@ class Desk:
 
     async def _submit(self, body: bytes) -> JobReceipt:
         headers = {codec.HEADER: codec.MSGPACK, HEADER_CLIENT: _CLIENT}
-        reply = await self._bus.nc.request(subjects.SUBMIT, body, timeout=TRY_S, headers=headers)
+        reply = await self._bus.request(subjects.SUBMIT, body, within=TRY_S, headers=headers)
         raise_refusal(reply.headers)
         return codec.decode(reply.data, JobReceipt, codec.content_type(reply.headers))
 

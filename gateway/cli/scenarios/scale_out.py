@@ -142,7 +142,7 @@ class QueueGroup:
         body = codec.encode({"params": {"ms": NAP_MS}}, codec.JSON)
         while not self._halt.is_set():
             try:
-                reply = await self._bus.nc.request(subjects.call_any(FUNCTION), body, timeout=10.0)
+                reply = await self._bus.request(subjects.call_any(FUNCTION), body, within=10.0)
                 raise_refusal(reply.headers)
                 told = codec.decode(reply.data, Told)
             except (Refused, nats.errors.Error, TimeoutError):

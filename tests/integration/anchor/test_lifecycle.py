@@ -113,6 +113,14 @@ async def test_a_deleted_function_refuses_new_jobs_and_closes_those_that_wait(
         await known(client)
         await wish(client)
         await worker.announce("draining", "the function was deleted")
+
+        async def known_to_drain() -> bool:
+            found = await client.inspector.js.get_last_msg(streams.HEALTH, subjects.health("anchor1"))
+            routing = codec.decode(found.data or b"", Health).routing
+            return any((one.instance, one.state) == (worker.instance, "draining") for one in routing)
+
+        # Before that a job may still be given to it, and be done.
+        await eventually(known_to_drain)
         jobs = [(await client.submit(deadline_s=60)).job for _ in range(3)]
         bucket = await client.bus.js.key_value(streams.BUCKET_FUNCTIONS)
         await bucket.delete("ping")

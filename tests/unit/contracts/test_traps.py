@@ -16,6 +16,7 @@ TRAPS = {
     "fetch": "see pull_subscribe",
     "watch": "watches do not come back by themselves: contracts.tail",
     "watchall": "see watch",
+    "request": "its wait_for may swallow a cancellation that meets the answer: Bus.request",
     "subscribe": "with the library's limits half a million messages wait unseen: Bus.subscribe",
     "force_reconnect": "loses what is in flight; a new token is used at the next connection by itself",
 }
@@ -26,7 +27,7 @@ def calls(source: str) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in TRAPS:
             owner = ast.unparse(node.func.value)
-            if node.func.attr != "subscribe" or owner.endswith(("nc", "js", "client")):
+            if node.func.attr not in {"subscribe", "request"} or owner.endswith(("nc", "js", "client")):
                 yield node.func.attr, node.lineno
 
 
@@ -47,6 +48,8 @@ def test_no_trap_of_the_library_is_called(folder: str) -> None:
         ("await bus.js.publish_async('x', b'')", True),
         ("await self._bus.nc.subscribe('x', cb=take)", True),
         ("await nc.subscribe('x')", True),
+        ("await self._bus.nc.request('x', b'')", True),
+        ("await self._bus.request('x', b'', within=1)", False),
         ("await js.pull_subscribe('x')", True),
         ("async for x in await bucket.watchall(): ...", True),
         ("await self._bus.subscribe('x', take)", False),
