@@ -32,7 +32,8 @@ from contracts.subjects import REPLY_FROM_MANAGE
 
 log = structlog.get_logger(__name__)
 
-CONNECT_TIMEOUT_S = 5
+CONNECT_TIMEOUT_S = 8
+"""Longer than a resolver waits before it asks anew (resolv.conf(5): 5 s): a lost question is no lost connection."""
 MAX_PENDING_BYTES = 32 * 1024 * 1024
 """What may wait to be sent."""
 MOST_WAITING = 8192
