@@ -26,9 +26,12 @@ BUCKET_FUNCTIONS: Final = "functions"
 BUCKET_PLANS: Final = "plans"
 BUCKET_USERS: Final = "users"
 BUCKET_SETTINGS: Final = "settings"
-BUCKETS: Final = (BUCKET_FUNCTIONS, BUCKET_PLANS, BUCKET_USERS, BUCKET_SETTINGS)
+BUCKET_SESSIONS: Final = "sessions"
+BUCKETS: Final = (BUCKET_FUNCTIONS, BUCKET_PLANS, BUCKET_USERS, BUCKET_SETTINGS, BUCKET_SESSIONS)
 OBJECTS_BUNDLES: Final = "bundles"
 
+SESSION_DAYS: Final = 30
+"""No login lasts longer, however often it is renewed."""
 QUEUE_BOUND: Final = 1000
 """Jobs that may wait per class, function and place; one more is refused with 429."""
 ERROR_SUBJECT_FULL: Final = 10077
@@ -93,7 +96,15 @@ def all_streams(*, queue_bound: int = QUEUE_BOUND, replicas: int = 1) -> list[ap
 def all_buckets(*, replicas: int = 1) -> list[api.KeyValueConfig]:
     """The configuration of every key-value bucket. `direct` lets one key be read by permission."""
     return [
-        api.KeyValueConfig(bucket=bucket, history=16, direct=True, replicas=replicas, max_value_size=_MIB)
+        # A login that nobody has used for so long is over anyway; what its secrets were is of no use to anybody.
+        api.KeyValueConfig(
+            bucket=bucket,
+            history=1 if bucket == BUCKET_SESSIONS else 16,
+            ttl=SESSION_DAYS * _DAY if bucket == BUCKET_SESSIONS else None,
+            direct=True,
+            replicas=replicas,
+            max_value_size=_MIB,
+        )
         for bucket in BUCKETS
     ]
 

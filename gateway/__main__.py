@@ -27,8 +27,9 @@ from contracts.service import Service
 from gateway.app import create_app
 from gateway.index import Index
 from gateway.live.messages import MAX_MESSAGE_BYTES
-from gateway.network import Network, User
+from gateway.network import Network
 from gateway.parts import Parts
+from gateway.security.identities import User, new_epoch
 from gateway.security.passwords import Passwords
 from gateway.security.roles import Role
 from gateway.security.tokens import Tokens, token_key
@@ -85,19 +86,19 @@ def write_port_file(path: Path, url: str) -> None:
 
 
 async def first_user(settings: Settings, network: Network, passwords: Passwords) -> None:
-    """Make the first admin when the network has no user of that name."""
-    file = settings.admin_password_file
-    if file is None or network.user(settings.admin_user) is not None:
+    """Make the first admin when the network has none; who was deleted does not come back."""
+    file, name = settings.admin_password_file, settings.admin_user
+    if file is None or any(user.role is Role.ADMIN for user in network.users()):
         return
     try:
         password = (await asyncio.to_thread(file.read_text)).strip()
     except OSError as error:
         raise MmnError(f"cannot read the first password from {file}: {error.strerror}") from error
-    hashed = await passwords.hash(password)
-    made = User(name=settings.admin_user, role=Role.ADMIN, password=hashed, created=clock.utc_now())
-    _, written = await network.change_user(settings.admin_user, lambda before: before or made)
+    hashed = await passwords.hash(name, password)
+    made = User(name=name, role=Role.ADMIN, password=hashed, created=clock.utc_now(), epoch=new_epoch())
+    _, written = await network.change_user(name, lambda before: before or made)
     if written:
-        log.info("first user made", user=settings.admin_user, role=made.role)
+        log.info("first user made", user=name, role=made.role)
 
 
 async def _stop(parts: Parts, server: _Server, told: asyncio.Event) -> None:
@@ -184,6 +185,8 @@ async def run(settings: Settings, shipper: logs.LogShipper) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=bool(settings.proxies),
+            forwarded_allow_ips=settings.proxies,
             ws="websockets-sansio",
             ws_max_size=MAX_MESSAGE_BYTES,
             # Compressing for each client alone would undo that a batch is encoded once for all.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from litestar import Litestar
+from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from gateway import errors
+from gateway.api.auth import TokenController
 from gateway.api.bundles import BundleController
 from gateway.api.functions import FunctionController
 from gateway.api.jobs import JobController, ResultController
@@ -16,9 +20,10 @@ from gateway.api.modules import ModuleController
 from gateway.api.nodes import NodeController
 from gateway.api.restarts import RestartController
 from gateway.api.status import StatusController
-from gateway.api.users import TokenController, UserController
+from gateway.api.users import UserController
 from gateway.live.feed import feed
 from gateway.parts import Parts
+from gateway.security import headers
 from gateway.web import site
 from gateway.web.site import Site
 
@@ -59,6 +64,8 @@ def create_app(parts: Parts) -> Litestar:
         guards=[parts.guard],
         exception_handlers={Exception: errors.answer},
         request_max_body_size=MAX_BODY_BYTES,
+        before_send=[headers.secured(tls=parts.settings.https)],
+        cors_config=_cors(parts.settings.cors_origins),
         openapi_config=OpenAPIConfig(
             title="mmn",
             version=parts.version,
@@ -75,4 +82,18 @@ def create_app(parts: Parts) -> Litestar:
             security=[{"bearer": []}],
         ),
         logging_config=None,
+    )
+
+
+def _cors(origins: Sequence[str]) -> CORSConfig | None:
+    """Pages of these origins may use the API by a token of their own; no cookie crosses, since that needs a header."""
+    if not origins:
+        return None
+    return CORSConfig(
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["Authorization", "Content-Type"],
+        expose_headers=["Location", "Retry-After"],
+        allow_credentials=False,
+        max_age=600,
     )

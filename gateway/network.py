@@ -1,6 +1,6 @@
 """The only module of the gateway that talks NATS: jobs, deployments, bundles, users, streams.
 
-Two buckets and two streams are followed all the time and kept in memory, so that a page view
+Three buckets and two streams are followed all the time and kept in memory, so that a page view
 asks nobody. Writes are compare-and-set on what the bucket holds at that moment.
 """
 
@@ -25,9 +25,10 @@ from contracts.jobs import HEADER_CLIENT, CancelReply, CancelRequest, JobReceipt
 from contracts.modules import Announcement, Card, Health
 from contracts.nodes import NodeReply
 from contracts.pull import Delivery
-from contracts.tail import CaughtUp, Entry, Start, StreamStatus, Tail, Watch, stream_status
+from contracts.tail import CaughtUp, Start, StreamStatus, Tail, Watch, stream_status
+from gateway.held import MAX_VALUE_BYTES, Bell, Held
 from gateway.registry import Module, Registry
-from gateway.security.roles import Role
+from gateway.security.identities import Session, User
 
 log = structlog.get_logger(__name__)
 
@@ -37,17 +38,9 @@ NODE_WITHIN_S = 5.0
 OBJECT_WITHIN_S = 60.0
 PRUNE_EVERY_S = 60.0
 _TRIES = 8
-_MAX_VALUE_BYTES = 1024 * 1024
+_RETRY_S = 0.02
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
-
-
-class User(Struct, frozen=True, kw_only=True):
-    """A value in bucket `users`. `password` is an argon2 hash."""
-
-    name: str
-    role: Role
-    password: str
-    created: str
+_EXPECTED_OF_ALL = "Nats-Expected-Last-Sequence"
 
 
 class Record(NamedTuple):
@@ -80,59 +73,17 @@ def _asking(what: str) -> Generator[None]:
         raise Unavailable(f"{what}: {str(error) or type(error).__name__}") from error
 
 
-class _Held(dict[str, T]):
-    """The values of one bucket in memory; an older revision never replaces a newer one."""
-
-    def __init__(self, bucket: str, kind: type[T]) -> None:
-        super().__init__()
-        self.bucket = bucket
-        self.kind = kind
-        self.complete = asyncio.Event()
-        # Of deleted keys too, so that a late entry does not bring them back.
-        self._revisions: dict[str, int] = {}
-        self._incarnation = ""
-        self._watched = 0
-
-    def take(self, entry: Entry, incarnation: str) -> None:
-        """Keep an entry that the watch of the bucket brought."""
-        # A bucket restored from a backup may keep its incarnation, but its revisions go back.
-        if self._watched and (incarnation != self._incarnation or entry.revision <= self._watched):
-            log.warning("bucket was made anew", bucket=self.bucket)
-            self.clear()
-            self._revisions.clear()
-        self._incarnation, self._watched = incarnation, entry.revision
-        if entry.value is None:
-            self.keep(entry.key, None, entry.revision)
-            return
-        try:
-            value = codec.decode(entry.value, self.kind, limit=_MAX_VALUE_BYTES)
-        except Refused as error:
-            log.warning("unreadable entry", bucket=self.bucket, key=entry.key, reason=error.message)
-        else:
-            self.keep(entry.key, value, entry.revision)
-
-    def keep(self, key: str, value: T | None, revision: int) -> None:
-        """Keep a value, or that there is none any more, unless a newer revision is known."""
-        if self._revisions.get(key, 0) >= revision:
-            return
-        self._revisions[key] = revision
-        if value is None:
-            self.pop(key, None)
-        else:
-            self[key] = value
-
-    def values_by_key(self) -> list[T]:
-        return [self[key] for key in sorted(self)]
-
-
 class Network:
     """One gateway's view of the network, and what it may ask of it."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self.registry = Registry()
-        self._deployments = _Held(streams.BUCKET_FUNCTIONS, Deployment)
-        self._users = _Held(streams.BUCKET_USERS, User)
+        self.bell = Bell()
+        """Rings when a user or a login has changed."""
+        self._deployments = Held(streams.BUCKET_FUNCTIONS, Deployment)
+        self._users = Held(streams.BUCKET_USERS, User, changed=self.bell.ring)
+        self._sessions = Held(streams.BUCKET_SESSIONS, Session, changed=self.bell.ring)
 
     @property
     def connected(self) -> bool:
@@ -140,24 +91,25 @@ class Network:
 
     @property
     def ready(self) -> bool:
-        """Whether deployments and users are known, so that answers are not half empty."""
-        return self._deployments.complete.is_set() and self._users.complete.is_set()
+        """Whether deployments, users and logins are known, so that answers are not half empty."""
+        return all(held.complete.is_set() for held in (self._deployments, self._users, self._sessions))
 
     async def run(self) -> None:
         """Follow what is kept in memory, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hold(self._deployments))
             group.create_task(self._hold(self._users))
+            group.create_task(self._hold(self._sessions))
             group.create_task(self._announcements())
             group.create_task(self._heartbeats())
             group.create_task(self._prune())
 
     async def until_ready(self, *, within: float) -> bool:
-        """Wait until deployments and users are known; False when that takes too long."""
+        """Wait until deployments, users and logins are known; False when that takes too long."""
         try:
             async with asyncio.timeout(within):
-                await self._deployments.complete.wait()
-                await self._users.complete.wait()
+                for held in (self._deployments, self._users, self._sessions):
+                    await held.complete.wait()
         except TimeoutError:
             return False
         return True
@@ -207,7 +159,9 @@ class Network:
 
         `change` may raise Refused. Returns the deployment and whether anything was written.
         """
-        return await self._change(self._deployments, name, change)
+        found, written = await self._change(self._deployments, name, change)
+        assert found is not None
+        return found, written
 
     async def delete_deployment(self, name: str) -> None:
         """Remove the wish for a function: its workers end, and its queued jobs get a result that says so."""
@@ -273,15 +227,27 @@ class Network:
             raise Unavailable("the gateway is starting; try again in a moment")
         return self._users.get(name)
 
-    async def change_user(self, name: str, change: Callable[[User | None], User]) -> tuple[User, bool]:
-        """Replace a user by what `change` makes of it."""
-        return await self._change(self._users, name, change)
+    async def change_user(self, name: str, change: Callable[[User | None], User | None]) -> tuple[User | None, bool]:
+        """Replace a user by what `change` makes of it; None deletes it. `change` may raise Refused.
 
-    async def delete_user(self, name: str) -> None:
-        """Remove a user. Every gateway refuses their tokens once it has heard of it."""
-        with _asking("the user cannot be deleted"):
-            ack = await self._bus.js.publish(f"$KV.{self._users.bucket}.{name}", headers={"KV-Operation": "DEL"})
-        self._users.keep(name, None, ack.seq)
+        It may look at all users: what it decides counts only if nobody changed any of them meanwhile.
+        """
+        return await self._change(self._users, name, change, alone=True)
+
+    def session(self, key: str) -> Session | None:
+        """One login as this gateway last heard of it; None when it has not heard of it, or it is long over."""
+        return self._sessions.get(key)
+
+    def sessions(self, user: str) -> dict[str, Session]:
+        """The logins of a user that have not ended, oldest first."""
+        found = [(key, one) for key, one in self._sessions.items() if one.user == user and not one.ended]
+        return dict(sorted(found, key=lambda pair: pair[1].created))
+
+    async def change_session(self, key: str, change: Callable[[Session | None], Session]) -> Session:
+        """Replace a login by what `change` makes of it. `change` may raise Refused."""
+        found, _ = await self._change(self._sessions, key, change)
+        assert found is not None
+        return found
 
     # --- streams ------------------------------------------------------------------------------------------
 
@@ -299,7 +265,7 @@ class Network:
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    async def _hold(self, held: _Held[Any]) -> None:
+    async def _hold(self, held: Held[Any]) -> None:
         watch = Watch(self._bus, held.bucket)
         async for item in watch:
             if isinstance(item, CaughtUp):
@@ -307,7 +273,7 @@ class Network:
             else:
                 held.take(item, watch.incarnation)
 
-    async def _current(self, held: _Held[T], key: str) -> tuple[T | None, int]:
+    async def _current(self, held: Held[T], key: str) -> tuple[T | None, int]:
         subject = f"$KV.{held.bucket}.{key}"
         with _asking(f"bucket {held.bucket} cannot be read"):
             try:
@@ -317,23 +283,32 @@ class Network:
         revision = found.seq or 0
         if (found.headers or {}).get("KV-Operation") in {"DEL", "PURGE"} or not found.data:
             return None, revision
-        return codec.decode(found.data, held.kind, limit=_MAX_VALUE_BYTES, at=key), revision
+        return codec.decode(found.data, held.kind, limit=MAX_VALUE_BYTES, at=key), revision
 
-    async def _change(self, held: _Held[T], key: str, change: Callable[[T | None], T]) -> tuple[T, bool]:
+    async def _change(
+        self, held: Held[T], key: str, change: Callable[[T | None], T | None], *, alone: bool = False
+    ) -> tuple[T | None, bool]:
+        """Compare and set one key, or with `alone` the whole bucket: then nothing else in it may have changed."""
         subjects.token(key)
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
+            # Read before the value: what is written between the two is then seen as a change.
+            whole = held.watched
             before, revision = await self._current(held, key)
             after = change(before)
             if after == before:
                 return after, False
+            headers = {_EXPECTED: str(revision)} | ({_EXPECTED_OF_ALL: str(whole)} if alone else {})
+            if after is None:
+                headers["KV-Operation"] = "DEL"
             try:
                 with _asking(f"bucket {held.bucket} cannot be written"):
-                    headers = {_EXPECTED: str(revision)}
-                    data = codec.encode(after, codec.JSON)
+                    data = b"" if after is None else codec.encode(after, codec.JSON)
                     ack = await self._bus.js.publish(f"$KV.{held.bucket}.{key}", data, headers=headers)
             except Unavailable as error:
                 cause = error.__cause__
                 if isinstance(cause, APIError) and cause.err_code == streams.ERROR_WRONG_LAST_SEQUENCE:
+                    # The watch may have to catch up first.
+                    await asyncio.sleep(_RETRY_S * attempt)
                     continue
                 raise
             # The watch brings it too, but the caller may read before that.
@@ -365,6 +340,9 @@ class Network:
         while True:
             await asyncio.sleep(PRUNE_EVERY_S)
             self.registry.prune(clock.monotonic_ns())
+            now = clock.wall_ns() // 1_000_000_000
+            for key in [key for key, one in self._sessions.items() if one.expires < now]:
+                self._sessions.drop(key)
 
     async def _timed(self, stream: str, start: Start) -> AsyncGenerator[tuple[Record, int]]:
         """Records with their time on the monotonic clock, by which the age of kept ones is judged."""

@@ -12,9 +12,11 @@ from gateway.index import Index
 from gateway.live.hub import Hub
 from gateway.live.shares import Shares
 from gateway.network import Network
+from gateway.security.cookies import RefreshCookie
 from gateway.security.guard import Guard
 from gateway.security.passwords import Passwords
-from gateway.security.roles import Role
+from gateway.security.sessions import Sessions
+from gateway.security.throttle import Throttle
 from gateway.security.tokens import Tokens
 from gateway.settings import Settings
 
@@ -42,15 +44,13 @@ class Parts:
         self.passwords = passwords
         self.environment = environment
         self.version = version
-        self.guard = Guard(tokens, self.role_of)
+        self.sessions = Sessions(network, tokens, idle_s=settings.refresh_ttl_s)
+        self.guard = Guard(tokens, self.sessions.role)
+        self.throttle = Throttle()
+        self.cookie = RefreshCookie(tokens.key, secure=settings.https)
         self.stopping = False
         # Inspection unpacks up to 64 MiB; two at a time keep that from adding up.
         self.inspecting = asyncio.Semaphore(2)
-
-    def role_of(self, name: str) -> Role | None:
-        """A user's role at this moment; None when there is no such user."""
-        user = self.network.user(name)
-        return user.role if user else None
 
 
 Given: TypeAlias = NamedDependency[Parts]

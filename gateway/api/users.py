@@ -1,77 +1,44 @@
-"""Log in, and manage those who may."""
+"""Manage those who may use the network."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import Controller, Request, Response, delete, get, post, put
+from litestar import Controller, Request, delete, get, post, put
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, PathParameter
 from msgspec import Struct
 
 from contracts import clock
 from contracts.errors import InvalidField, Refused
+from gateway.api.auth import MAX_BODY_BYTES
 from gateway.errors import Problem
-from gateway.network import User
 from gateway.parts import Given
-from gateway.security.guard import basic
+from gateway.security.identities import User, new_epoch
 from gateway.security.roles import API, Role
 from gateway.security.tokens import Claims
 
 UserName = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Asked = Request[Any, Claims, Any]
 
-
-class AccessToken(Struct, frozen=True, kw_only=True):
-    """Send it as `Authorization: Bearer`. `expires_in` is in seconds."""
-
-    access_token: str
-    expires_in: int
-    role: Role
-    token_type: str = "Bearer"  # noqa: S105  # the name of the scheme
+_MISSING = ResponseSpec(Problem, description="There is no such user")
+_LAST = ResponseSpec(Problem, description="It is the caller, or the last admin")
 
 
 class UserView(Struct, frozen=True, kw_only=True):
-    """A user, without the password."""
+    """A user, without the password. `logins`: how many there are at present."""
 
     name: str
     role: Role
     created: str
+    logins: int
 
 
 class UserWish(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A user's role, and a password; without one, the user keeps theirs."""
+    """A user's role and password; what is left out stays as it is. A new user needs both."""
 
-    role: Role
+    role: Role | None = None
     password: str | None = None
-
-
-class TokenController(Controller):
-    """Name and password in, a short-lived token out."""
-
-    path = f"{API}/auth"
-    tags = ("users",)
-
-    @post(
-        "/token",
-        summary="Exchange name and password (HTTP Basic) for an access token",
-        operation_id="token",
-        status_code=200,
-        security=[{"basic": []}],
-        responses={401: ResponseSpec(Problem, description="Wrong name or password")},
-    )
-    async def token(self, request: Request[Any, Any, Any], parts: Given) -> Response[AccessToken]:
-        name, password = basic(request.headers.get("authorization"))
-        user = parts.network.user(name)
-        right = await parts.passwords.check(user.password if user else None, password)
-        if user is None or not right:
-            raise Refused(401, "wrong-credentials", "the name or the password is wrong")
-        found = AccessToken(
-            access_token=parts.tokens.issue(user.name, user.role),
-            expires_in=parts.tokens.lifetime_s,
-            role=user.role,
-        )
-        return Response(found, headers={"Cache-Control": "no-store"})
 
 
 class UserController(Controller):
@@ -79,39 +46,80 @@ class UserController(Controller):
 
     path = f"{API}/users"
     tags = ("users",)
+    request_max_body_size = MAX_BODY_BYTES
 
     @get(summary="List users", operation_id="users")
     async def users(self, parts: Given) -> list[UserView]:
-        return [_view(user) for user in parts.network.users()]
+        return [_view(user, parts) for user in parts.network.users()]
 
-    @put("/{name:str}", summary="Create or change a user", operation_id="put_user")
+    @put(
+        "/{name:str}",
+        summary="Create or change a user; a change of role or password ends their logins",
+        operation_id="put_user",
+        responses={409: _LAST},
+    )
     async def put_user(self, name: UserName, data: JSONBody[UserWish], request: Asked, parts: Given) -> UserView:
-        if name == request.auth.sub and data.role is not Role.ADMIN:
+        if name == request.auth.sub and data.role not in {None, Role.ADMIN}:
             raise Refused(409, "own-role", "you cannot take the role of admin from yourself")
-        hashed = await parts.passwords.hash(data.password) if data.password is not None else None
+        hashed = await parts.passwords.hash(name, data.password) if data.password is not None else None
 
         def change(before: User | None) -> User:
-            password = hashed or (before.password if before else None)
-            if password is None:
-                raise InvalidField("password", "a new user needs one")
-            created = before.created if before else clock.utc_now()
-            return User(name=name, role=data.role, password=password, created=created)
+            if before is None:
+                return _made(name, data.role, hashed)
+            role, password = data.role or before.role, hashed or before.password
+            if role is not Role.ADMIN:
+                _keep_an_admin(before, parts)
+            same = (role, password) == (before.role, before.password)
+            epoch = before.epoch if same else new_epoch()
+            return User(name=name, role=role, password=password, created=before.created, epoch=epoch)
 
         user, _ = await parts.network.change_user(name, change)
-        return _view(user)
+        assert user is not None
+        return _view(user, parts)
 
     @delete(
         "/{name:str}",
-        summary="Delete a user; tokens and open feeds of theirs end within seconds",
+        summary="Delete a user; tokens and open feeds of theirs end at once",
         operation_id="delete_user",
+        responses={404: _MISSING, 409: _LAST},
     )
     async def delete_user(self, name: UserName, request: Asked, parts: Given) -> None:
         if name == request.auth.sub:
             raise Refused(409, "own-user", "you cannot delete yourself")
-        if parts.network.user(name) is None:
-            raise Refused(404, "no-such-user", f"there is no user {name}")
-        await parts.network.delete_user(name)
+
+        def change(before: User | None) -> None:
+            if before is None:
+                raise Refused(404, "no-such-user", f"there is no user {name}")
+            _keep_an_admin(before, parts)
+
+        await parts.network.change_user(name, change)
+
+    @post(
+        "/{name:str}/revoke",
+        summary="End every login of a user",
+        operation_id="revoke_user",
+        status_code=204,
+        responses={404: _MISSING},
+    )
+    async def revoke_user(self, name: UserName, parts: Given) -> None:
+        await parts.sessions.end_all(name)
 
 
-def _view(user: User) -> UserView:
-    return UserView(name=user.name, role=user.role, created=user.created)
+def _made(name: str, role: Role | None, hashed: str | None) -> User:
+    if role is None:
+        raise InvalidField("role", "a new user needs one")
+    if hashed is None:
+        raise InvalidField("password", "a new user needs one")
+    return User(name=name, role=role, password=hashed, created=clock.utc_now(), epoch=new_epoch())
+
+
+def _keep_an_admin(user: User, parts: Given) -> None:
+    if user.role is Role.ADMIN and not any(
+        other.role is Role.ADMIN and other.name != user.name for other in parts.network.users()
+    ):
+        raise Refused(409, "last-admin", f"{user.name} is the last admin")
+
+
+def _view(user: User, parts: Given) -> UserView:
+    logins = sum(one.epoch == user.epoch for one in parts.network.sessions(user.name).values())
+    return UserView(name=user.name, role=user.role, created=user.created, logins=logins)

@@ -12,7 +12,7 @@ import structlog
 import typer
 
 from contracts.errors import MmnError
-from gateway.cli import exits, functions, jobs, lifecycle, nodes, render
+from gateway.cli import exits, functions, jobs, lifecycle, nodes, render, users
 from gateway.cli.demo import demo
 from gateway.cli.deploy import deploy
 from gateway.cli.exits import Exit, Stop
@@ -28,6 +28,7 @@ LOCAL = "On this machine"
 ELSEWHERE = "In containers and on hosts"
 AUTHORS = "Write and deploy functions"
 MEASURE = "Measure and look"
+PEOPLE = "People"
 
 app = typer.Typer(
     name="mmn",
@@ -72,8 +73,9 @@ app.command(rich_help_panel=MEASURE)(watch)
 app.command(rich_help_panel=MEASURE)(logs)
 app.command(rich_help_panel=MEASURE)(modules)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=MEASURE)
-app.command(rich_help_panel=MEASURE)(login)
-app.command(rich_help_panel=MEASURE)(logout)
+app.command(rich_help_panel=PEOPLE)(login)
+app.command(rich_help_panel=PEOPLE)(logout)
+app.add_typer(users.app, name="users", rich_help_panel=PEOPLE)
 
 
 def _lay_out(typer_app: typer.Typer) -> None:

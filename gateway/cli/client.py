@@ -68,32 +68,65 @@ class Client:
     async def login(
         self, user: str, password: str, *, password_file: str | None = None, current: bool = False
     ) -> Login:
-        """Exchange a password for a token and keep it."""
+        """Exchange a password for tokens and keep them."""
         pair = base64.b64encode(f"{user}:{password}".encode()).decode()
         told = await self._answer("POST", "/auth/token", headers={"Authorization": f"Basic {pair}"})
-        login = Login(
-            user=user,
-            token=str(told["access_token"]),
-            expires_ns=clock.wall_ns() + int(float(told.get("expires_in", 60)) * 1e9),
-            role=str(told.get("role", "")),
-            password_file=password_file,
-        )
-        self.session.keep(login, current=current)
-        self._login = login
-        return login
+        return self._keep(user, told, password_file=password_file, current=current)
 
-    async def token(self, *, renew: bool = False) -> str:
-        """A valid token: the kept one, else a new one by the password's file. Raises Stop."""
+    async def token(self, *, refused: str | None = None) -> str:
+        """A valid token: the kept one unless it was `refused`, else by the refresh token or the password's file.
+
+        Raises Stop.
+        """
         kept = self._login or self.session.login()
-        if kept is not None and kept.fresh() and not renew:
-            self._login = kept
-            return kept.token
+        if kept is None or not kept.fresh() or kept.token == refused:
+            async with self.session.alone():
+                kept = await self._renewed(refused)
+        self._login = kept
+        return kept.token
+
+    async def logout(self, *, everywhere: bool = False) -> None:
+        """End the login at the gateway; one that has ended already is as good."""
+        try:
+            await self.post("/auth/revoke", {"everywhere": everywhere})
+        except Stop as stop:
+            if everywhere or stop.code is not Exit.NOT_ALLOWED:
+                raise
+
+    async def _renewed(self, refused: str | None) -> Login:
+        # While this one waited, another command may have renewed it.
+        kept = self.session.login()
+        if kept is not None and kept.fresh() and kept.token != refused:
+            return kept
+        if kept is not None and kept.refresh:
+            try:
+                told = await self._answer("POST", "/auth/refresh", **_json({"refresh_token": kept.refresh}))
+            except Stop as stop:
+                if stop.code is not Exit.NOT_ALLOWED:
+                    raise
+            else:
+                return self._keep(kept.user, told, password_file=kept.password_file)
         known = self.session.password()
         if known is None:
             why = "the login has ended" if kept is not None else "not logged in"
             raise Stop(Exit.NOT_ALLOWED, why, f"run `mmn login {self.url}`")
         user, password, file = known
-        return (await self.login(user, password, password_file=file)).token
+        return await self.login(user, password, password_file=file)
+
+    def _keep(self, user: str, told: Mapping[str, Any], *, password_file: str | None, current: bool = False) -> Login:
+        refresh = told.get("refresh_token")
+        login = Login(
+            user=user,
+            token=str(told["access_token"]),
+            expires_ns=clock.wall_ns() + int(float(told.get("expires_in", 60)) * 1e9),
+            role=str(told.get("role", "")),
+            refresh=str(refresh) if refresh else None,
+            password_file=password_file,
+            ca=self.session.ca,
+        )
+        self.session.keep(login, current=current)
+        self._login = login
+        return login
 
     async def get(self, path: str, *, timeout: float | None = None, **query: Any) -> Any:
         """GET an API path; query values that are None are left out."""
@@ -101,9 +134,11 @@ class Client:
 
     async def post(self, path: str, body: Any = None, **query: Any) -> Any:
         """POST a JSON body."""
-        data = msgspec.json.encode(body) if body is not None else None
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        return await self._authorised("POST", path, params=_query(query), data=data, headers=headers)
+        return await self._authorised("POST", path, params=_query(query), **_json(body))
+
+    async def put(self, path: str, body: Any) -> Any:
+        """PUT a JSON body."""
+        return await self._authorised("PUT", path, **_json(body))
 
     async def delete(self, path: str) -> Any:
         """DELETE an API path."""
@@ -175,8 +210,8 @@ class Client:
         except Stop as refusal:
             if refusal.problem.get("status") != 401:
                 raise
-        # The gateway no longer takes the token, though it should still be valid: its key was changed.
-        token = await self.token(renew=True)
+        # The gateway no longer takes the token, though it should still be valid: it was cut, or the key was changed.
+        token = await self.token(refused=token)
         return await self._answer(method, path, headers={**(headers or {}), "Authorization": f"Bearer {token}"}, **more)
 
     async def _answer(self, method: str, path: str, *, timeout: float | None = None, **options: Any) -> Any:
@@ -215,6 +250,13 @@ async def _frames(socket: aiohttp.ClientWebSocketResponse) -> AsyncGenerator[Fra
     code = _FEED_CLOSED.get(socket.close_code or 0, Exit.UNAVAILABLE)
     why = trouble.detail if trouble else f"code {socket.close_code}"
     raise Stop(Exit.UNAVAILABLE if expired else code, "the live feed was closed", why)
+
+
+def _json(body: Any) -> dict[str, Any]:
+    """The options of a request with a JSON body; without one when it is None."""
+    if body is None:
+        return {}
+    return {"data": msgspec.json.encode(body), "headers": {"Content-Type": "application/json"}}
 
 
 def _decoded(body: bytes) -> Any:

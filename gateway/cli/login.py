@@ -1,8 +1,7 @@
-"""`mmn login`, `mmn logout`: exchange a password for a token and keep that, not the password."""
+"""`mmn login`, `mmn logout`: exchange a password for tokens and keep those, not the password."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,8 @@ import typer
 
 from gateway.cli import render, runner, settings
 from gateway.cli.client import Client
-from gateway.cli.exits import Exit, Stop
+from gateway.cli.exits import Stop
+from gateway.cli.passwords import FromStdin, read_password
 from gateway.cli.session import Session
 
 Where = Annotated[str | None, typer.Argument(metavar="[URL]", help="The gateway, such as https://mmn.example.net.")]
@@ -19,7 +19,7 @@ Where = Annotated[str | None, typer.Argument(metavar="[URL]", help="The gateway,
 def login(
     url: Where = None,
     user: Annotated[str, typer.Option("--user", "-u", help="Who you are.")] = "admin",
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
+    password_stdin: FromStdin = False,
     password_file: Annotated[
         Path | None,
         typer.Option(
@@ -37,7 +37,7 @@ def login(
         mmn login --password-file secret
     """
     session = Session(settings.load(), url)
-    password = _password(session.url, user, password_file, stdin=password_stdin)
+    password = read_password(f"password of {user} at {session.url}", password_file, stdin=password_stdin)
     kept = str(password_file.resolve()) if password_file else None
 
     async def work() -> str:
@@ -50,23 +50,33 @@ def login(
     render.note(f"logged in to {session.url} as {user}" + (f" ({role})" if role else ""))
 
 
-def logout(url: Where = None, _output: render.Output = None) -> None:
-    """Forget the login for a gateway."""
+def logout(
+    url: Where = None,
+    everywhere: Annotated[
+        bool, typer.Option("--everywhere", help="End all of this user's logins, in browsers and on other machines too.")
+    ] = False,
+    _output: render.Output = None,
+) -> None:
+    """End the login at a gateway and forget it here.
+
+    Examples:
+        mmn logout
+        mmn logout --everywhere
+    """
     session = Session(settings.load(), url)
-    known = session.forget()
-    render.note(f"logged out of {session.url}" if known else f"there was no login for {session.url}")
 
+    async def work() -> None:
+        async with Client(session) as client:
+            await client.logout(everywhere=everywhere)
 
-def _password(url: str, user: str, file: Path | None, *, stdin: bool) -> str:
-    if file is not None and stdin:
-        raise Stop(Exit.BAD_INPUT, "wrong input", "give --password-file or --password-stdin, not both")
-    if file is not None:
+    known = session.login() is not None
+    if known or everywhere:
         try:
-            return file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Stop(Exit.BAD_INPUT, "the password cannot be read", f"{file}: {error}") from error
-    if stdin:
-        return sys.stdin.readline().rstrip("\r\n")
-    if not sys.stdin.isatty():
-        raise Stop(Exit.BAD_INPUT, "no password", "give --password-stdin or --password-file where nobody can be asked")
-    return str(typer.prompt(f"password of {user} at {url}", hide_input=True, err=True))
+            runner.run(work())
+        except Stop as stop:
+            if everywhere:
+                raise
+            # Forgotten here all the same; there it ends by itself.
+            render.note(f"the gateway was not told: {stop}")
+    session.forget()
+    render.note(f"logged out of {session.url}" if known else f"there was no login for {session.url}")

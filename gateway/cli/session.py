@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +21,22 @@ from gateway.cli.settings import Settings
 LOGINS_FILE = "logins.json"
 STACK_FILE = "stack.json"
 _SPARE_S = 10.0
+_LOCK_POLL_S = 0.05
 
 
 class Login(Struct, kw_only=True):
-    """One gateway's token. With `password_file` an expired one is renewed without asking."""
+    """One gateway's tokens. `refresh` buys the next pair, once; with `password_file` nobody is asked after that.
+
+    `ca` is the file with the authority that vouches for the gateway; None: those that this machine trusts.
+    """
 
     user: str
     token: str
     expires_ns: int
     role: str = ""
+    refresh: str | None = None
     password_file: str | None = None
+    ca: str | None = None
 
     def fresh(self) -> bool:
         """Say whether the token is valid for a while longer."""
@@ -48,13 +58,15 @@ class Network:
     url: str
     user: str
     password_file: Path
+    ca: str | None = None
 
 
 def local_network(state: Path) -> Network | None:
     """The network that runs in a state directory, if one does."""
     try:
         told: Any = msgspec.json.decode((state / STACK_FILE).read_bytes())
-        return Network(told["gateway"]["url"], told["admin"]["user"], Path(told["admin"]["password_file"]))
+        gateway, admin = told["gateway"], told["admin"]
+        return Network(gateway["url"], admin["user"], Path(admin["password_file"]), gateway.get("ca"))
     except (OSError, msgspec.DecodeError, KeyError, TypeError):
         return None
 
@@ -73,6 +85,27 @@ class Session:
             hint = "start a network here by `mmn up`, or name a gateway by `mmn login URL`, --url or MMN_URL"
             raise Stop(Exit.UNAVAILABLE, "no gateway is known", hint)
         self.url = normal(chosen)
+        self._ca = str(settings.ca) if settings.ca else None
+
+    @property
+    def ca(self) -> str | None:
+        """The file with the authority to trust: by option or MMN_CA, else as at the login, else the local network's."""
+        login = self.login()
+        here = self._local if self._local and normal(self._local.url) == self.url else None
+        return self._ca or (login.ca if login else None) or (here.ca if here else None)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        """Keep other commands from using the refresh token meanwhile: it counts once."""
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._file.with_suffix(".lock").open("a") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(_LOCK_POLL_S)
+            yield
 
     def _read(self) -> Logins:
         try:

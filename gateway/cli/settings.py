@@ -17,6 +17,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Where things are.
 
     `url` is the gateway to talk to (MMN_URL); None: the last login, else the network of `state`.
+    `ca` is a file with the authority that vouches for the gateway (MMN_CA), beside what this machine trusts.
     `state` is the folder of the network on this machine and of the logins (MMN_STATE).
     `demo_system_resolver`: whether the demo also asks this machine's own name server, which may be
     elsewhere (MMN_DEMO_SYSTEM_RESOLVER, 0 for no).
@@ -25,15 +26,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     url: str | None
     state: Path
     demo_system_resolver: bool = True
+    ca: Path | None = None
 
 
 def load(env: Mapping[str, str] = os.environ) -> Settings:
-    """Read MMN_URL, MMN_STATE and MMN_DEMO_SYSTEM_RESOLVER; the rest has defaults after the XDG base directories."""
+    """Read MMN_URL, MMN_CA, MMN_STATE and MMN_DEMO_SYSTEM_RESOLVER; the rest has defaults after the XDG base directories."""
     base = Path(env.get("XDG_STATE_HOME") or Path(env.get("HOME") or "~").expanduser() / ".local" / "state")
     state = env.get("MMN_STATE")
     return Settings(
         url=env.get("MMN_URL") or None,
         state=Path(state).expanduser() if state else base / "mmn",
+        ca=Path(env["MMN_CA"]).expanduser() if env.get("MMN_CA") else None,
         demo_system_resolver=env.get("MMN_DEMO_SYSTEM_RESOLVER", "1") != "0",
     )
 

@@ -14,6 +14,7 @@ from litestar.exceptions import WebSocketDisconnect
 from contracts import subjects
 from contracts.errors import Refused, Unavailable
 from contracts.tail import StreamStatus
+from gateway.held import Bell
 from gateway.live.client import Client
 from gateway.live.hub import Filter, Hub, Replay, narrowed
 from gateway.live.messages import (
@@ -32,6 +33,7 @@ from gateway.live.messages import (
     Ping,
     Pong,
     Ready,
+    Renewed,
     Subscribe,
     Subscribed,
     Topic,
@@ -41,15 +43,13 @@ from gateway.live.messages import (
 from gateway.live.shares import Share
 from gateway.parts import Given
 from gateway.security.guard import Guard
-from gateway.security.roles import API, RIGHTS, Role
+from gateway.security.roles import API, RIGHTS, TOPICS, Role
 from gateway.security.tokens import Claims
 
 log = structlog.get_logger(__name__)
 
 PATH = f"{API}/feed"
 AUTH_WITHIN_S = 5.0
-CHECK_EVERY_S = 5.0
-"""How often the role of a connected user is looked up again."""
 _CLOSE_WITHIN_S = 2.0
 _NEEDED = RIGHTS["WEBSOCKET", PATH] or Role.VIEWER
 Socket = WebSocket[Any, Any, Any]
@@ -108,11 +108,14 @@ def replay_after(topic: Topic, message: Subscribe, status: StreamStatus | None) 
 class Conversation:
     """One admitted client: its queue, its subscription, the replays under way."""
 
-    def __init__(self, socket: Socket, hub: Hub, claims: Claims, *, guard: Guard, share: Share) -> None:
+    def __init__(self, socket: Socket, hub: Hub, claims: Claims, *, guard: Guard, share: Share, bell: Bell) -> None:
         self._socket = socket
         self._hub = hub
         self._claims = claims
         self._guard = guard
+        self._bell = bell
+        self._until: asyncio.Timeout | None = None
+        self._topics: list[Topic] = []
         self._share = share
         self._client = Client()
         self._joined: list[Filter] = []
@@ -125,10 +128,11 @@ class Conversation:
         self._client.tell(ready)
         self._hub.enter(self._client)
         try:
-            async with asyncio.timeout(left), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(left) as self._until, asyncio.TaskGroup() as group:
                 group.create_task(self._send())
                 group.create_task(self._receive(group))
-                group.create_task(self._check())
+                group.create_task(self._watch_room())
+                group.create_task(self._watch_rights())
         except TimeoutError:
             return _Over(CLOSE_NOT_ADMITTED, "token-expired", "the access token has expired; get a new one")
         except ExceptionGroup as error:
@@ -157,21 +161,41 @@ class Conversation:
                     await self._subscribe(message, group)
                 case Ping():
                     self._client.tell(Pong())
-                case Auth():
-                    raise _Over(CLOSE_BAD_MESSAGE, "invalid-message", "already authenticated; connect anew to change")
+                case Auth() as message:
+                    self._renew(message.token)
 
-    async def _check(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_EVERY_S):
-                    await self._client.overrun.wait()
-                raise _Over(CLOSE_TRY_LATER, "too-slow", "too many messages wait to be read")
-            # While users are not known, nobody is sent away for it.
-            with suppress(Unavailable):
-                try:
-                    self._guard.again(self._claims, _NEEDED)
-                except Refused as error:
-                    raise _refusal(error) from error
+    def _renew(self, token: str) -> None:
+        claims = _admitted(self._guard, token)
+        if claims.sub != self._claims.sub:
+            raise _Over(CLOSE_BAD_MESSAGE, "invalid-message", "this token is another user's; connect anew to change")
+        self._claims = claims
+        self._judge()
+        left = claims.seconds_left
+        if self._until is not None:
+            self._until.reschedule(asyncio.get_running_loop().time() + left)
+        self._client.tell(Renewed(role=claims.role.value, expires_in=int(left)))
+
+    async def _watch_room(self) -> None:
+        await self._client.overrun.wait()
+        raise _Over(CLOSE_TRY_LATER, "too-slow", "too many messages wait to be read")
+
+    async def _watch_rights(self) -> None:
+        with self._bell.listening() as changed:
+            # Something may have changed since the client was admitted.
+            changed.set()
+            while True:
+                await changed.wait()
+                changed.clear()
+                # While users are not known, nobody is sent away for it.
+                with suppress(Unavailable):
+                    self._judge()
+
+    def _judge(self) -> None:
+        try:
+            for role in {_NEEDED, *(TOPICS[topic] for topic in self._topics)}:
+                self._guard.again(self._claims, role)
+        except Refused as error:
+            raise _refusal(error) from error
 
     async def _subscribe(self, message: Subscribe, group: asyncio.TaskGroup) -> None:
         for task in self._entering:
@@ -179,7 +203,8 @@ class Conversation:
         if self._entering:
             await asyncio.wait(self._entering)
         self._leave()
-        topics = list(dict.fromkeys(message.topics))
+        topics = self._topics = list(dict.fromkeys(message.topics))
+        self._judge()
         self._client.tell(Subscribed(topics=topics, job=message.job, function=message.function))
         for topic in topics:
             task = group.create_task(self._enter(topic, message))
@@ -250,6 +275,10 @@ async def admitted(socket: Socket, guard: Guard) -> Claims:
         if not isinstance(message, Auth):
             raise _Over(CLOSE_NOT_ADMITTED, "not-authenticated", "the first message must be of type auth")
         token = message.token
+    return _admitted(guard, token)
+
+
+def _admitted(guard: Guard, token: str) -> Claims:
     try:
         return guard.admit(token, _NEEDED)
     except Refused as error:
@@ -268,7 +297,10 @@ async def feed(socket: Socket, parts: Given) -> None:
         with parts.shares.socket(claims.sub) as share:
             if share is None:
                 raise _Over(CLOSE_TRY_LATER, "too-many-sockets", "close one of this user's other connections first")
-            over = await Conversation(socket, parts.hub, claims, guard=parts.guard, share=share).run()
+            conversation = Conversation(
+                socket, parts.hub, claims, guard=parts.guard, share=share, bell=parts.network.bell
+            )
+            over = await conversation.run()
     except _Over as error:
         over = error
     if over.code is None:

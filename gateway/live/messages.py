@@ -39,7 +39,10 @@ CLOSE_FORBIDDEN = 4403
 
 
 class Auth(Struct, frozen=True, tag_field="type", tag="auth", forbid_unknown_fields=True):
-    """The first message of a client that did not bring its token as a subprotocol."""
+    """The first message of a client that did not bring its token as a subprotocol.
+
+    Later it renews: the socket then lasts as long as this token of the same user, and nothing else changes.
+    """
 
     token: str
 
@@ -106,6 +109,13 @@ class Ready(Struct, frozen=True, tag_field="type", tag="ready", kw_only=True):
     """The client is admitted, until the token ends in so many seconds."""
 
     user: str
+    role: str
+    expires_in: int
+
+
+class Renewed(Struct, frozen=True, tag_field="type", tag="renewed", kw_only=True):
+    """The socket lasts until the new token ends, in so many seconds."""
+
     role: str
     expires_in: int
 

@@ -55,14 +55,14 @@ def permit(claims: Claims, role: Role) -> None:
 class Guard:
     """Litestar calls it before the body of a request is read.
 
-    `role_of` knows a user's role as this gateway last heard of it, so that a demotion or a deletion
-    takes effect with the next request and not when the token expires. A socket of the feed is
-    judged when it opens; after that the feed asks `again` every few seconds.
+    `role` knows the role of a token's bearer as this gateway last heard of it, None when the user or
+    the login is over, so that a change takes effect with the next request and not when the token
+    expires. A socket of the feed is judged when it opens, and `again` whenever something has changed.
     """
 
-    def __init__(self, tokens: Tokens, role_of: Callable[[str], Role | None]) -> None:
+    def __init__(self, tokens: Tokens, role: Callable[[Claims], Role | None]) -> None:
         self._tokens = tokens
-        self._role_of = role_of
+        self._role = role
 
     def __call__(self, connection: Connection, _: BaseRouteHandler) -> None:
         scope: Any = connection.scope
@@ -80,9 +80,9 @@ class Guard:
 
     def again(self, claims: Claims, role: Role) -> Claims:
         """Judge anew, by the bearer's role of this moment, who was admitted. Raises Refused (401, 403)."""
-        current = self._role_of(claims.sub)
+        current = self._role(claims)
         if current is None:
-            raise Refused(401, "token-invalid", "the user of this access token does not exist any more")
+            raise Refused(401, "token-invalid", "the login of this access token has ended; log in again")
         claims = msgspec.structs.replace(claims, role=current)
         permit(claims, role)
         return claims

@@ -1,4 +1,4 @@
-"""Roles, and the one table that says which role each route needs."""
+"""Roles, and the one table that says which role each route and each topic of the feed needs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Role(StrEnum):
     """Each may do all that the ones before it may."""
 
     VIEWER = "viewer"
-    """Reads everything but passwords."""
+    """Reads jobs, results, functions and who is there."""
     OPERATOR = "operator"
-    """Submits and cancels jobs; switches, scales and restarts functions; drains nodes."""
+    """Submits and cancels jobs; switches, scales and restarts functions; drains nodes; reads log lines."""
     DEPLOYER = "deployer"
     """Uploads bundles; ends rollouts, goes back to earlier versions; deletes functions."""
     ADMIN = "admin"
@@ -42,7 +42,16 @@ RIGHTS: dict[tuple[str, str], Role | None] = {
     ("GET", "/schema/openapi.json"): OPEN,
     ("GET", f"{API}/status"): OPEN,
     ("POST", f"{API}/auth/token"): OPEN,
+    ("POST", f"{API}/auth/refresh"): OPEN,
+    ("POST", f"{API}/auth/revoke"): Role.VIEWER,
+    ("POST", f"{API}/auth/password"): Role.VIEWER,
     ("WEBSOCKET", f"{API}/feed"): Role.VIEWER,
+    ("TOPIC", "results"): Role.VIEWER,
+    ("TOPIC", "progress"): Role.VIEWER,
+    ("TOPIC", "events"): Role.VIEWER,
+    ("TOPIC", "health"): Role.VIEWER,
+    ("TOPIC", "modules"): Role.VIEWER,
+    ("TOPIC", "logs"): Role.OPERATOR,
     ("GET", f"{API}/bundles"): Role.VIEWER,
     ("POST", f"{API}/bundles"): Role.DEPLOYER,
     ("GET", f"{API}/functions"): Role.VIEWER,
@@ -67,5 +76,9 @@ RIGHTS: dict[tuple[str, str], Role | None] = {
     ("GET", f"{API}/users"): Role.ADMIN,
     ("PUT", f"{API}/users/{{name}}"): Role.ADMIN,
     ("DELETE", f"{API}/users/{{name}}"): Role.ADMIN,
+    ("POST", f"{API}/users/{{name}}/revoke"): Role.ADMIN,
 }
-"""Method and path template to the least role. What is not here is refused."""
+"""Method and path template, or TOPIC and a topic of the feed, to the least role. What is not here is refused."""
+
+TOPICS: dict[str, Role] = {topic: role for (kind, topic), role in RIGHTS.items() if kind == "TOPIC" and role}
+"""Topic of the feed to the least role."""

@@ -19,17 +19,22 @@ from gateway.security.roles import Role
 ISSUER = "mmn-gateway"
 _ALGORITHM = "HS256"
 _KEY_BYTES = 32
-_REQUIRED = ("sub", "role", "iat", "exp", "jti", "iss")
+_REQUIRED = ("sub", "role", "iat", "exp", "jti", "iss", "epoch", "sid")
 
 
 class Claims(Struct, frozen=True, kw_only=True):
-    """Who bears a token, in which role, until which second since the epoch."""
+    """Who bears a token, in which role, until which second since 1970.
+
+    `epoch` is the user's at that time, `sid` the login the token belongs to: either may be cut.
+    """
 
     sub: str
     role: Role
     iat: int
     exp: int
     jti: str
+    epoch: str
+    sid: str
 
     @property
     def seconds_left(self) -> float:
@@ -40,11 +45,11 @@ class Tokens:
     """Makes and reads access tokens with one key."""
 
     def __init__(self, key: bytes, *, lifetime_s: int) -> None:
-        self._key = key
+        self.key = key
         self.lifetime_s = lifetime_s
 
-    def issue(self, user: str, role: Role) -> str:
-        """A token for this user, valid from now for `lifetime_s`."""
+    def issue(self, user: str, role: Role, *, epoch: str, sid: str) -> str:
+        """A token for this user, valid from now for `lifetime_s`, unless user or login end before."""
         now = clock.wall_ns() // 1_000_000_000
         claims: dict[str, Any] = {
             "iss": ISSUER,
@@ -53,14 +58,16 @@ class Tokens:
             "iat": now,
             "exp": now + self.lifetime_s,
             "jti": secrets.token_hex(12),
+            "epoch": epoch,
+            "sid": sid,
         }
-        return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
+        return jwt.encode(claims, self.key, algorithm=_ALGORITHM)
 
     def read(self, token: str) -> Claims:
         """Check a token. Raises Refused (401), `token-expired` or `token-invalid`."""
         try:
             found = jwt.decode(
-                token, self._key, algorithms=[_ALGORITHM], issuer=ISSUER, options={"require": list(_REQUIRED)}
+                token, self.key, algorithms=[_ALGORITHM], issuer=ISSUER, options={"require": list(_REQUIRED)}
             )
             return msgspec.convert(found, Claims)
         except jwt.ExpiredSignatureError as error:

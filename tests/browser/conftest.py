@@ -78,7 +78,9 @@ class Watched:
         origin = self.network.url.removeprefix("http://")
         strange = [url for url in self.addresses if not re.match(rf"(http|ws)://{re.escape(origin)}/", url)]
         assert not strange, strange
-        assert not self.page.context.cookies()
+        for cookie in self.page.context.cookies():
+            kept = (cookie["name"].startswith("mmn-refresh-"), cookie["httpOnly"], cookie["sameSite"], cookie["path"])
+            assert kept == (True, True, "Strict", "/api/v1/auth"), cookie
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """A whole network by `mmn up`, as a person starts it, for tests that look at it from outside."""
 
+import base64
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -47,7 +48,34 @@ class ApiClient(httpx.Client):
     def log_in(self) -> None:
         told = self.post("/auth/token", auth=(self.user, self.password))
         assert told.status_code == 200, told.text
-        self.headers["Authorization"] = f"Bearer {told.json()['access_token']}"
+        self.bearer = Bearer(self, told.json()["access_token"])
+        self.auth = self.bearer
+
+
+class Bearer(httpx.Auth):
+    """An access token, and the password's again when it has ended: a run of tests lasts longer than a token."""
+
+    requires_response_body = True
+
+    def __init__(self, client: ApiClient, token: str) -> None:
+        self._client = client
+        self.token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if "Authorization" in request.headers:
+            yield request
+            return
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        answer = yield request
+        if answer.status_code == 401:
+            again = yield self._client.build_request("POST", "/auth/token", headers=self._basic())
+            self.token = again.json()["access_token"]
+            request.headers["Authorization"] = f"Bearer {self.token}"
+            yield request
+
+    def _basic(self) -> dict[str, str]:
+        pair = f"{self._client.user}:{self._client.password}".encode()
+        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
 class RunningNetwork:

@@ -1,6 +1,6 @@
 // The HTTP API. Every refusal becomes a Problem with the gateway's own words, reason and field.
 
-import { expire, session } from './session.ts';
+import { AS_COOKIE, renew, session } from './session.ts';
 import type { AccessToken, CancelReply, Deployment, FunctionDetail, FunctionView, JobDetail } from './types.ts';
 import type { JobPage, JobReceipt, JobRequest, Module } from './types.ts';
 
@@ -37,7 +37,7 @@ export function toProblem(error: unknown): Problem {
   return error instanceof Problem ? error : new Problem(0, 'the gateway cannot be reached', 'unreachable');
 }
 
-async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
+async function send(method: string, path: string, body?: unknown): Promise<Response> {
   const headers: Record<string, string> = { Accept: 'application/json' };
   const token = session.value?.token;
   if (token) headers.Authorization = `Bearer ${token}`;
@@ -46,19 +46,22 @@ async function call<T>(method: string, path: string, body?: unknown): Promise<T>
     headers['Content-Type'] = 'application/json';
     sent.body = JSON.stringify(body);
   }
-  const answer = await fetch(API + path, sent);
+  return fetch(API + path, sent);
+}
+
+async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
+  let answer = await send(method, path, body);
+  // A token that is not taken any more may have a successor; a login that is over has none.
+  if (answer.status === 401 && (await renew())) answer = await send(method, path, body);
   const text = await answer.text();
-  if (!answer.ok) {
-    if (answer.status === 401) expire();
-    throw problemOf(answer.status, text);
-  }
+  if (!answer.ok) throw problemOf(answer.status, text);
   return JSON.parse(text) as T;
 }
 
 export async function token(user: string, password: string): Promise<AccessToken> {
   // btoa takes one byte a character, and names may be of any script.
   const pair = String.fromCharCode(...new TextEncoder().encode(`${user}:${password}`));
-  const answer = await fetch(`${API}/auth/token`, { method: 'POST', headers: { Authorization: `Basic ${btoa(pair)}` } });
+  const answer = await fetch(`${API}/auth/token`, { method: 'POST', headers: { Authorization: `Basic ${btoa(pair)}`, ...AS_COOKIE } });
   const text = await answer.text();
   if (!answer.ok) throw problemOf(answer.status, text);
   return JSON.parse(text) as AccessToken;
@@ -107,7 +110,7 @@ export function upload({ file, workers, match, progress }: Upload): Promise<Depl
         resolve(JSON.parse(request.responseText) as Deployment);
         return;
       }
-      if (request.status === 401) expire();
+      if (request.status === 401) void renew();
       reject(problemOf(request.status, request.responseText));
     };
     request.send(file);

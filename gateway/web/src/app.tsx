@@ -4,7 +4,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import { feed } from './live.ts';
 import { GapNotice } from './pieces.tsx';
 import { link, route, type View, VIEWS } from './router.ts';
-import { ended, logOut, session } from './session.ts';
+import { ended, logOut, session, settled } from './session.ts';
 import { FunctionsView } from './views/functions.tsx';
 import { JobView } from './views/job.tsx';
 import { JobsView } from './views/jobs.tsx';
@@ -67,6 +67,7 @@ export function App() {
   const who = session.value;
   document.title = who ? `${TITLES[route.value.view]} · mmn` : 'mmn';
   if (!who) {
+    if (!settled.value) return null;
     return (
       <main class="front">
         <div class="card">

@@ -73,6 +73,11 @@ export class Feed {
     socket.onclose = (event) => this.closed(socket, event.code);
   }
 
+  /** Let the connection last as long as a new token of the same user. */
+  renew(token: string): void {
+    if (this.link.value === 'live') this.socket?.send(JSON.stringify({ type: 'auth', token }));
+  }
+
   close(): void {
     clearTimeout(this.retry);
     const socket = this.socket;
@@ -130,6 +135,8 @@ export class Feed {
       case 'pong':
         clearTimeout(this.deadline);
         this.deadline = undefined;
+        break;
+      case 'renewed':
         break;
       case 'error':
         break; // the close that follows tells the same by its code

@@ -4,7 +4,7 @@ import { effect, signal } from '@preact/signals';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { type Problem, toProblem } from './api.ts';
 import { Feed, type Follower, type Wish } from './feed.ts';
-import { ended, expire, session } from './session.ts';
+import { ended, renew, session } from './session.ts';
 import type { Gap, Item } from './types.ts';
 
 function open(): WebSocket | null {
@@ -13,16 +13,25 @@ function open(): WebSocket | null {
   return new WebSocket(`${scheme}://${location.host}/api/v1/feed`, ['mmn.v1', `bearer.${session.value.token}`]);
 }
 
-export const feed = new Feed(open, expire);
+export const feed = new Feed(open, refused);
+
+async function refused(): Promise<void> {
+  if (await renew()) feed.connect();
+}
 
 /** The newest notice that something was left out; views clear it when they begin. */
 export const gap = signal<Gap | null>(null);
 
 export function start(): void {
   // Signals of the connection itself are not read here, so this runs on a login and on its end only.
+  let user: string | undefined;
   effect(() => {
-    if (session.value && !ended.value) feed.connect();
-    else feed.close();
+    const found = ended.value ? null : session.value;
+    if (user !== found?.user) feed.close();
+    user = found?.user;
+    if (!found) return;
+    if (feed.link.peek() === 'live') feed.renew(found.token);
+    else feed.connect();
   });
   addEventListener('online', () => feed.connect());
 }

@@ -8,7 +8,7 @@ import './style.css';
 
 const root = document.getElementById('app');
 if (root) {
-  restore();
+  void restore();
   startRouter();
   startFeed();
   render(<App />, root);

@@ -12,6 +12,7 @@ export type JobClass = 'live' | 'batch';
 export interface AccessToken {
   access_token: string;
   expires_in: number;
+  user: string;
   role: Role;
 }
 
@@ -298,6 +299,7 @@ export interface Gap {
 
 export type FeedMessage =
   | { type: 'ready'; user: string; role: Role; expires_in: number }
+  | { type: 'renewed'; role: Role; expires_in: number }
   | { type: 'subscribed'; topics: Topic[] }
   | { type: 'batch'; items: Item[]; cursors: Partial<Record<Topic, Cursor>> }
   | Gap

@@ -34,7 +34,14 @@ JETSTREAM = [
 ]
 FOREIGN_WORKER = ["mmn.out.j.n1_other", "mmn.progress.j.n1_other", "mmn.modules.health.n1_other", "mmn.logs.n1_other"]
 OTHER_NODE = ["mmn.out.j.n2_me", "mmn.progress.j.n2_me", "mmn.modules.health.n2_me", "mmn.node.n2.announce"]
-BUCKETS = ["$KV.functions.echo", "$KV.users.admin", "$KV.settings.x", "$O.bundles.C.x", "$O.bundles.M.x"]
+BUCKETS = [
+    "$KV.functions.echo",
+    "$KV.users.admin",
+    "$KV.sessions.x",
+    "$KV.settings.x",
+    "$O.bundles.C.x",
+    "$O.bundles.M.x",
+]
 CALLS = ["mmn.fn.echo", "mmn.fn.echo.n1_me", "mmn.fn.echo.n1_other", "mmn.fn.echo.n1_other.cancel"]
 QUEUES = ["mmn.jobs.queue.live.echo.any", "mmn.jobs.event.j", "mmn.jobs.result.j", "mmn.jobs.spent.anchor1"]
 INBOXES = ["_INBOX.x.y", "_INBOX_m.anchor1.x", "_INBOX_m.gateway1.x", "_INBOX_n1_other.x"]
@@ -76,12 +83,15 @@ PUBLISH: dict[str, list[str]] = {
         "$SRV.PING",
         "$JS.API.DIRECT.GET.KV_users.$KV.users.admin",
         "$JS.API.CONSUMER.CREATE.KV_users.x",
+        "$JS.API.DIRECT.GET.KV_sessions.$KV.sessions.x",
+        "$JS.API.CONSUMER.CREATE.KV_sessions.x",
         "$JS.API.STREAM.PURGE.OBJ_bundles",
     ],
     "anchor": [
         *SYSTEM,
         *MAKE_STREAMS,
         "$KV.users.admin",
+        "$KV.sessions.x",
         "$KV.settings.x",
         "$O.bundles.C.x",
         "mmn.out.j.n1_me",
@@ -95,6 +105,7 @@ PUBLISH: dict[str, list[str]] = {
         "mmn.jobs.result.j",
         "mmn.progress.j.anchor1",
         "$JS.API.DIRECT.GET.KV_users.$KV.users.admin",
+        "$JS.API.DIRECT.GET.KV_sessions.$KV.sessions.x",
         "$JS.API.CONSUMER.DELETE.RESULTS.x",
     ],
     "gateway": [

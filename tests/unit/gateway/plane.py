@@ -16,10 +16,12 @@ from contracts.jobs import CancelReply, CancelRequest, JobReceipt, JobRequest
 from contracts.modules import Card
 from contracts.nodes import NodeReply
 from contracts.tail import CaughtUp, Start, StreamStatus
+from gateway.held import Bell
 from gateway.index import Index
-from gateway.network import Network, Record, User
+from gateway.network import Network, Record
 from gateway.parts import Parts
 from gateway.registry import Module, Registry
+from gateway.security.identities import Session, User
 from gateway.security.passwords import Passwords
 from gateway.security.roles import Role
 from gateway.security.tokens import Tokens
@@ -27,7 +29,7 @@ from gateway.settings import Settings
 
 T = TypeVar("T")
 NOW = "2030-01-01T00:00:00.000000Z"
-PASSWORD = "correct horse"
+PASSWORD = "correct horse battery"
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
@@ -88,6 +90,8 @@ class FakeNetwork:
         self.ready = True
         self.known: dict[str, Deployment] = {}
         self.people: dict[str, User] = {}
+        self.logins: dict[str, Session] = {}
+        self.bell = Bell()
         self.stored: dict[str, bytes] = {}
         self.submitted: list[tuple[JobRequest, str]] = []
         self.nodes: set[str] = set()
@@ -134,12 +138,25 @@ class FakeNetwork:
     def user(self, name: str) -> User | None:
         return self.people.get(name)
 
-    async def change_user(self, name: str, change: Callable[[User | None], User]) -> tuple[User, bool]:
-        self.people[name] = change(self.people.get(name))
-        return self.people[name], True
+    async def change_user(self, name: str, change: Callable[[User | None], User | None]) -> tuple[User | None, bool]:
+        after = change(self.people.get(name))
+        if after is None:
+            self.people.pop(name, None)
+        else:
+            self.people[name] = after
+        self.bell.ring()
+        return after, True
 
-    async def delete_user(self, name: str) -> None:
-        del self.people[name]
+    def session(self, key: str) -> Session | None:
+        return self.logins.get(key)
+
+    def sessions(self, user: str) -> dict[str, Session]:
+        return {key: one for key, one in self.logins.items() if one.user == user and not one.ended}
+
+    async def change_session(self, key: str, change: Callable[[Session | None], Session]) -> Session:
+        self.logins[key] = change(self.logins.get(key))
+        self.bell.ring()
+        return self.logins[key]
 
     async def submit(self, request: JobRequest, *, client: str) -> JobReceipt:
         self.submitted.append((request, client))
@@ -183,4 +200,7 @@ class Plane:
         )
 
     def headers(self, role: Role) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.parts.tokens.issue(role.value, role)}"}
+        return {"Authorization": f"Bearer {self.token(role)}"}
+
+    def token(self, role: Role) -> str:
+        return self.parts.tokens.issue(role.value, role, epoch="", sid="")

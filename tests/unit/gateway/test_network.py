@@ -8,7 +8,8 @@ import pytest
 from contracts import codec
 from contracts.tail import CaughtUp, Entry, Watch
 from gateway import network as module
-from gateway.network import Network, User
+from gateway.network import Network
+from gateway.security.identities import User
 from gateway.security.roles import Role
 from tests.kit.eventually import eventually
 from tests.unit.gateway.plane import NOW
@@ -119,7 +120,7 @@ async def test_what_was_written_does_not_replace_what_came_after_it() -> None:
 async def test_who_was_deleted_does_not_come_back_with_what_the_watch_brings_late() -> None:
     found, _ = network(revision=9)
     found._users.take(entry("ann", 5), "one")
-    await found.delete_user("ann")
+    await found.change_user("ann", lambda _: None)
     found._users.take(entry("ann", 9), "one")
     assert names(found) == []
 

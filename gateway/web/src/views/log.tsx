@@ -7,6 +7,7 @@ import { useFeed, useLoad, useRedraw } from '../live.ts';
 import { LEVELS, type Line, Lines, passes, type Wanted } from '../loglines.ts';
 import { Badge, Empty, Head, Time } from '../pieces.tsx';
 import { go, link } from '../router.ts';
+import { may } from '../session.ts';
 import type { LogLine } from '../types.ts';
 
 const TAIL = 500;
@@ -15,7 +16,8 @@ export function LogView({ query }: { query: Record<string, string> }) {
   const lines = useRef(new Lines()).current;
   const [held, setHeld] = useState<readonly Line[] | null>(null);
   const redraw = useRedraw();
-  useFeed({ topics: ['logs'], tail: TAIL }, (items) => {
+  const allowed = may('operator');
+  useFeed(allowed ? { topics: ['logs'], tail: TAIL } : null, (items) => {
     for (const item of items) lines.add(item.seq, item.data as LogLine);
     redraw();
   });
@@ -90,7 +92,13 @@ export function LogView({ query }: { query: Record<string, string> }) {
         </label>
       </div>
       {!shown.length && (
-        <Empty>{all.length ? 'No line fits these filters.' : 'No line yet; they appear here as they come.'}</Empty>
+        <Empty>
+          {!allowed
+            ? 'Log lines tell of everybody\u2019s work: reading them needs the role operator.'
+            : all.length
+              ? 'No line fits these filters.'
+              : 'No line yet; they appear here as they come.'}
+        </Empty>
       )}
       <ol class="log lines" aria-label="log lines, newest first">
         {shown.map((line) => (

@@ -14,7 +14,7 @@ export function Login({ user = '' }: { user?: string }) {
     const name = String(form.get('name'));
     setBusy(true);
     try {
-      loggedIn(name, await token(name, String(form.get('password'))));
+      loggedIn(await token(name, String(form.get('password'))));
     } catch (error) {
       setProblem(toProblem(error));
       setBusy(false);

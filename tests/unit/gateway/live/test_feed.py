@@ -1,9 +1,11 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from litestar.exceptions import WebSocketDisconnect
 from litestar.testing import TestClient
@@ -16,9 +18,9 @@ from gateway.live import feed, shares
 from gateway.live.client import QUEUE_MESSAGES
 from gateway.live.feed import replay_after, replay_subject, token_of
 from gateway.live.hub import Filter, Hub
-from gateway.live.messages import Cursor, Subscribe, read
+from gateway.live.messages import STREAMS, Cursor, Subscribe, Topic, read
 from gateway.network import Record
-from gateway.security.roles import Role
+from gateway.security.roles import TOPICS, Role
 from gateway.security.tokens import Tokens
 from tests.unit.gateway.plane import ListSource, Plane, record, status_of
 
@@ -35,7 +37,7 @@ def client(plane: Plane) -> Generator[TestClient[Any]]:
 
 
 def protocols(plane: Plane, role: Role = Role.VIEWER) -> list[str]:
-    return ["mmn.v1", "bearer." + plane.parts.tokens.issue(role.value, role)]
+    return ["mmn.v1", "bearer." + plane.token(role)]
 
 
 def test_a_token_among_the_subprotocols_admits(plane: Plane, client: TestClient[Any]) -> None:
@@ -49,7 +51,7 @@ def test_a_token_among_the_subprotocols_admits(plane: Plane, client: TestClient[
 
 def test_a_token_in_the_first_message_admits(plane: Plane, client: TestClient[Any]) -> None:
     with client.websocket_connect(feed.PATH) as socket:
-        token = plane.parts.tokens.issue("viewer", Role.VIEWER)
+        token = plane.token(Role.VIEWER)
         socket.send_text(json.dumps({"type": "auth", "token": token}))
         assert json.loads(socket.receive_text())["type"] == "ready"
 
@@ -68,7 +70,7 @@ def ending(client: TestClient[Any], offered: list[str], *messages: str) -> tuple
 
 
 def test_who_is_not_known_is_closed_out(plane: Plane, client: TestClient[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    expired = Tokens(b"k" * 32, lifetime_s=-5).issue("viewer", Role.VIEWER)
+    expired = Tokens(b"k" * 32, lifetime_s=-5).issue("viewer", Role.VIEWER, epoch="", sid="")
     assert ending(client, ["mmn.v1", "bearer.x"]) == ("token-invalid", 4401)
     assert ending(client, ["mmn.v1", f"bearer.{expired}"]) == ("token-expired", 4401)
     assert ending(client, ["mmn.v1"], '{"type": "ping"}') == ("not-authenticated", 4401)
@@ -93,48 +95,95 @@ def test_who_is_not_known_is_closed_out(plane: Plane, client: TestClient[Any], m
         '{"type": "subscribe", "topics": ["everything"]}',
         '{"type": "subscribe", "topics": ["results"], "jobs": "j1"}',
         '{"type": "subscribe", "topics": ["results"], "job": "*"}',
-        '{"type": "auth", "token": "x"}',
     ],
-    ids=range(9),
+    ids=range(8),
 )
 def test_a_malformed_message_ends_the_conversation(message: str, plane: Plane, client: TestClient[Any]) -> None:
     assert ending(client, protocols(plane), message) == ("invalid-message", 4400)
 
 
 def test_a_token_that_expires_closes_the_socket(client: TestClient[Any]) -> None:
-    token = Tokens(b"k" * 32, lifetime_s=1).issue("viewer", Role.VIEWER)
+    token = Tokens(b"k" * 32, lifetime_s=1).issue("viewer", Role.VIEWER, epoch="", sid="")
     assert ending(client, ["mmn.v1", f"bearer.{token}"]) == ("token-expired", 4401)
 
 
-def test_who_is_deleted_is_closed_out(plane: Plane, client: TestClient[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "CHECK_EVERY_S", 0.02)
-    with client.websocket_connect(feed.PATH, subprotocols=protocols(plane)) as socket:
+def closed_by(plane: Plane, client: TestClient[Any], role: Role, change: Callable[[], None]) -> tuple[str, int]:
+    """What an open socket that follows log lines is told when something changes."""
+    with client.websocket_connect(feed.PATH, subprotocols=protocols(plane, role)) as socket:
         assert json.loads(socket.receive_text())["type"] == "ready"
-        del plane.network.people["viewer"]
-        assert json.loads(socket.receive_text())["reason"] == "token-invalid"
+        socket.send_text('{"type": "subscribe", "topics": ["logs"]}')
+        assert json.loads(socket.receive_text())["type"] == "subscribed"
+        change()
+        client.blocking_portal.call(plane.network.bell.ring)
+        reason = json.loads(socket.receive_text())["reason"]
         with pytest.raises(WebSocketDisconnect) as gone:
             socket.receive_text()
-    assert gone.value.code == 4401
+    return reason, gone.value.code
 
 
-def test_who_may_not_listen_any_more_is_closed_out(
-    plane: Plane, client: TestClient[Any], monkeypatch: pytest.MonkeyPatch
+def test_a_socket_ends_with_the_right_to_it(plane: Plane, client: TestClient[Any]) -> None:
+    plane.parts.hub = Hub(ListSource())
+    people = plane.network.people
+
+    def demote() -> None:
+        people["admin"] = msgspec.structs.replace(people["admin"], role=Role.VIEWER)
+
+    def cut() -> None:
+        people["deployer"] = msgspec.structs.replace(people["deployer"], epoch="another")
+
+    with running(plane, client):
+        assert closed_by(plane, client, Role.OPERATOR, people.clear) == ("token-invalid", 4401)
+        plane.network.people |= Plane().network.people
+        people = plane.network.people
+        assert closed_by(plane, client, Role.ADMIN, demote) == ("forbidden", 4403)
+        assert closed_by(plane, client, Role.DEPLOYER, cut) == ("token-invalid", 4401)
+
+
+@contextmanager
+def running(plane: Plane, client: TestClient[Any]) -> Generator[None]:
+    """The hub at work in the application's own loop."""
+    work = client.blocking_portal.start_task_soon(plane.parts.hub.run)
+    try:
+        yield
+    finally:
+        work.cancel()
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("topic", STREAMS)
+def test_a_topic_is_for_those_whom_the_table_names(
+    topic: Topic, role: Role, plane: Plane, client: TestClient[Any]
 ) -> None:
-    monkeypatch.setattr(feed, "CHECK_EVERY_S", 0.02)
-    offered = protocols(plane, Role.OPERATOR)
-    with client.websocket_connect(feed.PATH, subprotocols=offered) as socket:
+    plane.parts.hub = Hub(ListSource())
+    with (
+        running(plane, client),
+        client.websocket_connect(feed.PATH, subprotocols=protocols(plane, role)) as socket,
+    ):
         assert json.loads(socket.receive_text())["type"] == "ready"
-        monkeypatch.setattr(feed, "_NEEDED", Role.DEPLOYER)
-        assert json.loads(socket.receive_text())["reason"] == "forbidden"
-        with pytest.raises(WebSocketDisconnect) as gone:
-            socket.receive_text()
-    assert gone.value.code == 4403
+        socket.send_text(json.dumps({"type": "subscribe", "topics": ["results", topic]}))
+        told = json.loads(socket.receive_text())
+        assert told.get("reason", told["type"]) == ("subscribed" if role.covers(TOPICS[topic]) else "forbidden")
+
+
+def test_the_table_of_rights_names_every_topic_and_no_other() -> None:
+    assert set(TOPICS) == set(STREAMS)
+
+
+def test_a_new_token_keeps_the_socket_open(plane: Plane, client: TestClient[Any]) -> None:
+    short = Tokens(b"k" * 32, lifetime_s=2).issue("viewer", Role.VIEWER, epoch="", sid="")
+    with client.websocket_connect(feed.PATH, subprotocols=["mmn.v1", f"bearer.{short}"]) as socket:
+        assert json.loads(socket.receive_text())["expires_in"] < 2
+        socket.send_text(json.dumps({"type": "auth", "token": plane.token(Role.VIEWER)}))
+        told = json.loads(socket.receive_text())
+        assert (told["type"], told["role"]) == ("renewed", "viewer")
+        assert told["expires_in"] > 50
+        socket.send_text(json.dumps({"type": "auth", "token": plane.token(Role.ADMIN)}))
+        assert "another user" in json.loads(socket.receive_text())["detail"]
 
 
 def test_nobody_is_closed_out_while_users_are_not_known(
     plane: Plane, client: TestClient[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "CHECK_EVERY_S", 0.01)
     asked = threading.Semaphore(0)
 
     def starting(_: str) -> None:
@@ -144,7 +193,7 @@ def test_nobody_is_closed_out_while_users_are_not_known(
     with client.websocket_connect(feed.PATH, subprotocols=protocols(plane)) as socket:
         assert json.loads(socket.receive_text())["type"] == "ready"
         monkeypatch.setattr(plane.network, "user", starting)
-        assert asked.acquire(timeout=5)
+        client.blocking_portal.call(plane.network.bell.ring)
         assert asked.acquire(timeout=5)
         socket.send_text('{"type": "ping"}')
         assert json.loads(socket.receive_text()) == {"type": "pong"}
@@ -173,9 +222,11 @@ class DeafSocket:
 
 
 async def test_who_asks_and_never_reads_is_sent_away(plane: Plane) -> None:
-    claims = plane.parts.tokens.read(plane.parts.tokens.issue("viewer", Role.VIEWER))
+    claims = plane.parts.tokens.read(plane.token(Role.VIEWER))
     deaf: Any = DeafSocket()
-    talk = feed.Conversation(deaf, plane.parts.hub, claims, guard=plane.parts.guard, share=shares.Share())
+    talk = feed.Conversation(
+        deaf, plane.parts.hub, claims, guard=plane.parts.guard, share=shares.Share(), bell=plane.network.bell
+    )
     async with asyncio.timeout(5):
         over = await talk.run()
     assert (over.code, over.reason) == (1013, "too-slow")
@@ -186,9 +237,12 @@ async def test_a_user_s_replays_wait_for_each_other(plane: Plane) -> None:
     source = CountingSource()
     source.add(streams.PROGRESS, record(1, "mmn.progress.j1.n1_a", {"job": "j1"}))
     hub, share = Hub(source), shares.Share()
-    claims = plane.parts.tokens.read(plane.parts.tokens.issue("viewer", Role.VIEWER))
+    claims = plane.parts.tokens.read(plane.token(Role.VIEWER))
     nothing: Any = None
-    talks = [feed.Conversation(nothing, hub, claims, guard=plane.parts.guard, share=share) for _ in range(9)]
+    talks = [
+        feed.Conversation(nothing, hub, claims, guard=plane.parts.guard, share=share, bell=plane.network.bell)
+        for _ in range(9)
+    ]
     async with asyncio.TaskGroup() as group:
         running = group.create_task(hub.run())
         wish = Subscribe(topics=["progress"], job="j1")

@@ -26,8 +26,8 @@ def test_a_route_that_nobody_listed_is_refused() -> None:
 def test_the_role_of_this_moment_counts_and_not_the_token_s() -> None:
     roles = {"ann": Role.ADMIN}
     tokens = Tokens(b"k" * 32, lifetime_s=60)
-    guard = Guard(tokens, roles.get)
-    token = tokens.issue("ann", Role.ADMIN)
+    guard = Guard(tokens, lambda claims: roles.get(claims.sub))
+    token = tokens.issue("ann", Role.ADMIN, epoch="e", sid="s")
     assert guard.admit(token, Role.ADMIN).role is Role.ADMIN
     roles["ann"] = Role.VIEWER
     with pytest.raises(Refused, match="this needs the role admin"):

@@ -12,7 +12,16 @@ from gateway.security.tokens import ISSUER, Tokens, token_key
 
 KEY = b"k" * 32
 NOW = clock.wall_ns() // 1_000_000_000
-GOOD = {"iss": ISSUER, "sub": "ann", "role": "viewer", "iat": NOW, "exp": NOW + 86400, "jti": "x"}
+GOOD = {
+    "iss": ISSUER,
+    "sub": "ann",
+    "role": "viewer",
+    "iat": NOW,
+    "exp": NOW + 86400,
+    "jti": "x",
+    "epoch": "e",
+    "sid": "s",
+}
 
 
 def reason_of(token: str) -> str:
@@ -28,10 +37,12 @@ def signed(claims: dict[str, Any], *, key: bytes = KEY, algorithm: str = "HS256"
 
 def test_a_token_says_who_and_until_when() -> None:
     tokens = Tokens(KEY, lifetime_s=60)
-    claims = tokens.read(tokens.issue("ann", Role.OPERATOR))
+    claims = tokens.read(tokens.issue("ann", Role.OPERATOR, epoch="e", sid="s"))
     assert (claims.sub, claims.role, claims.exp - claims.iat) == ("ann", Role.OPERATOR, 60)
     assert 50 < claims.seconds_left <= 60
-    assert tokens.issue("ann", Role.OPERATOR) != tokens.issue("ann", Role.OPERATOR)
+    assert tokens.issue("ann", Role.OPERATOR, epoch="e", sid="s") != tokens.issue(
+        "ann", Role.OPERATOR, epoch="e", sid="s"
+    )
 
 
 def test_an_expired_token_is_told_from_an_invalid_one() -> None:
@@ -48,7 +59,9 @@ def test_every_claim_is_required(claim: str) -> None:
     assert reason_of(signed({name: value for name, value in GOOD.items() if name != claim})) == "token-invalid"
 
 
-@pytest.mark.parametrize("wrong", [{"role": "king"}, {"iss": "other"}, {"sub": 5}], ids=["role", "iss", "sub"])
+@pytest.mark.parametrize(
+    "wrong", [{"role": "king"}, {"iss": "other"}, {"sub": 5}, {"epoch": 1}], ids=["role", "iss", "sub", "epoch"]
+)
 def test_claims_must_make_sense(wrong: dict[str, Any]) -> None:
     assert reason_of(signed({**GOOD, **wrong})) == "token-invalid"
 

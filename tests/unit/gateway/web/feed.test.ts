@@ -149,3 +149,20 @@ test('a gap that is one moves the cursor and is told', () => {
   feed.close();
   mock.timers.reset();
 });
+
+test('a new token is told on the open connection, which goes on as it is', () => {
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  const { feed, sockets, last } = start();
+  feed.follow({ topics: ['logs'] }, { items: () => undefined });
+  feed.renew('too early');
+  assert.deepEqual(last().sent, []);
+  last().welcome();
+  last().tell(confirmed);
+  feed.renew('t2');
+  assert.deepEqual(last().sent.at(-1), { type: 'auth', token: 't2' });
+  last().tell({ type: 'renewed', role: 'viewer', expires_in: 900 });
+  assert.equal(feed.link.value, 'live');
+  assert.equal(sockets.length, 1);
+  feed.close();
+  mock.timers.reset();
+});
