@@ -221,13 +221,12 @@ class Dispatcher:
 
     async def _another(self, job: Job, tried: _Tried, left: float) -> Instance | None:
         """A slot for a job that lost the one it came with."""
-        # Not for long when one version only will do: it may be gone meanwhile.
-        within = left if job.digest is None else min(left, _LOOK_AGAIN_S)
         return await self._slots.wait(
             job.request.function,
             job.place,
             avoid=[other.id for other in tried.failed],
-            within=within,
+            # Not for longer: its function, or the one version that will do, may be gone meanwhile.
+            within=min(left, _LOOK_AGAIN_S),
             digest=job.digest,
             again=bool(tried.failed),
         )
@@ -236,7 +235,10 @@ class Dispatcher:
         """Why no worker can run it any more, if so."""
         if left <= 0:
             return failed(Code.EXPIRED, "the deadline passed before a worker ran it")
-        if not self._registry.versions(job.request.function).runs(job.digest):
+        function = job.request.function
+        if self._registry.deleted(function):
+            return failed(Code.FUNCTION_GONE, f"{function} was removed before a worker ran it to its end")
+        if not self._registry.versions(function).runs(job.digest):
             return failed(Code.FUNCTION_GONE, "the version it was to run on is gone")
         return None
 

@@ -1,5 +1,6 @@
 """What becomes of jobs while their node drains, their function is disabled, or deleted."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from contracts.bus import Bus
 from contracts.errors import Refused
 from contracts.failure import Code
 from contracts.functions import Deployment, Manifest
+from contracts.jobs import Call
 from contracts.modules import Health, State
 from tests.kit.anchor import Client, ScriptedWorker, answers, known, workers
 from tests.kit.eventually import eventually
@@ -137,3 +139,30 @@ async def test_a_deleted_function_refuses_new_jobs_and_closes_those_that_wait(
             assert failure is not None
             assert failure.code is Code.FUNCTION_GONE
         await client.drained()
+
+
+async def test_a_job_whose_worker_is_lost_after_its_function_was_deleted_ends_long_before_its_deadline(
+    server: NatsServer, client: Client
+) -> None:
+    taken = asyncio.Event()
+
+    async def hangs(worker: ScriptedWorker, call: Call) -> None:
+        if call.params:
+            taken.set()
+            await asyncio.Event().wait()
+        await worker.store(call)
+
+    worker = ScriptedWorker(server, hangs)
+    async with workers(worker):
+        await known(client)
+        await wish(client)
+        job = (await client.submit(params={"hang": 1}, deadline_s=120)).job
+        await taken.wait()
+        bucket = await client.bus.js.key_value(streams.BUCKET_FUNCTIONS)
+        await bucket.delete("ping")
+        await worker.vanish()
+        await worker.announce("failed", "killed by signal 9")
+        failure = (await client.result(job, within=20)).failure
+    assert failure is not None
+    assert failure.code is Code.FUNCTION_GONE
+    await client.drained()
