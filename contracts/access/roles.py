@@ -20,7 +20,8 @@ FUNCTION = "{{tag(fn)}}"
 """Filled by the server with the user's tag `fn`."""
 
 LONGEST_JOB_S = 600.0
-REPLY_TTL_S = LONGEST_JOB_S + 60.0
+REPLY_TTL_S = 2 * LONGEST_JOB_S + 60.0
+"""A call may wait in the worker for as long as one job runs, before it runs itself."""
 
 FEED_STREAMS = (
     streams.RESULTS,
