@@ -31,7 +31,7 @@ _LONGEST_TEXT = 16 * 1024
 """Longer text is cut first: it comes from targets and exceptions, and redacting must not take long."""
 _LONGEST_LINE = 128 * 1024
 # Every repetition is bounded, or text made for it would take time in its square.
-_PATTERNS = (
+_CREDENTIALS = (
     (re.compile(r"(?<=://)[^\s/?#]{1,512}@"), HIDDEN + "@"),
     (
         re.compile(r"\b(authorization\s*[:=]\s*)\S{1,2048}(?:[ \t]+\S{1,2048})?", re.IGNORECASE),
@@ -44,6 +44,9 @@ _PATTERNS = (
         re.compile(r"\b((?:access_?)?token|passw(?:or)?d|secret|api_?key|credential)=[^\s&\"']{1,2048}", re.IGNORECASE),
         r"\1=" + HIDDEN,
     ),
+)
+_PATTERNS = (
+    *_CREDENTIALS,
     (re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}\b"), HIDDEN),
 )
 
@@ -70,6 +73,25 @@ def redact(value: Any, name: str = "") -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     return redact_text(str(value))
+
+
+def conceal(value: Any, name: str = "") -> Any:
+    """Hide credentials in plain data of a job, its parameters above all, and leave what was measured as it is.
+
+    Unlike log lines, results are about addresses, may hold an e-mail address that a name server answered,
+    and know numbers under names such as `seed`.
+    """
+    if isinstance(value, str):
+        if value and _SECRET_NAMES.search(name):
+            return HIDDEN
+        for pattern, instead in _CREDENTIALS:
+            value = pattern.sub(instead, value)
+        return value
+    if isinstance(value, Mapping):
+        return {key: conceal(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [conceal(item, name) for item in value]
+    return value
 
 
 def _redacting(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -11,12 +11,11 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Generator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import structlog
-import uvicorn
 import uvloop
 
 from contracts import bus, clock, heart, logs, subjects
@@ -26,13 +25,13 @@ from contracts.modules import Health
 from contracts.service import Service
 from gateway.app import create_app
 from gateway.index import Index
-from gateway.live.messages import MAX_MESSAGE_BYTES
 from gateway.network import Network
 from gateway.parts import Parts
 from gateway.security.identities import User, new_epoch
 from gateway.security.passwords import Passwords
 from gateway.security.roles import Role
 from gateway.security.tokens import Tokens, token_key
+from gateway.server import Server, in_private, listen, url_of
 from gateway.settings import Settings, load
 
 log = structlog.get_logger("gateway")
@@ -40,42 +39,6 @@ log = structlog.get_logger("gateway")
 READY_WITHIN_S = 10.0
 STOP_WITHIN_S = 10.0
 _FEED_WITHIN_S = 1.0
-
-
-class _Server(uvicorn.Server):
-    """Tells when it listens, and leaves signals to the program."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Open the listening socket, here so that port 0 has an answer. Raises MmnError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_STREAM)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        opened.bind((host, port))
-        opened.listen(1024)
-    except OSError as error:
-        opened.close()
-        raise MmnError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
-    return opened
-
-
-def url_of(opened: socket.socket) -> str:
-    """The URL under which a listening socket is reached."""
-    host, port = opened.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def write_port_file(path: Path, url: str) -> None:
@@ -101,7 +64,7 @@ async def first_user(settings: Settings, network: Network, passwords: Passwords)
         log.info("first user made", user=name, role=made.role)
 
 
-async def _stop(parts: Parts, server: _Server, told: asyncio.Event) -> None:
+async def _stop(parts: Parts, server: Server, told: asyncio.Event) -> None:
     await told.wait()
     log.info("stopping")
     parts.stopping = True
@@ -113,13 +76,15 @@ async def _stop(parts: Parts, server: _Server, told: asyncio.Event) -> None:
     server.should_exit = True
 
 
-async def _serve(parts: Parts, server: _Server, opened: socket.socket) -> None:
+async def _serve(parts: Parts, server: Server, opened: socket.socket) -> None:
     async def announce() -> None:
         await server.listening.wait()
-        url = url_of(opened)
+        url = url_of(opened, tls=parts.settings.tls_cert is not None)
         if parts.settings.port_file is not None:
             await asyncio.to_thread(write_port_file, parts.settings.port_file, url)
         log.info("listening", url=url)
+        if not parts.settings.https and not in_private(opened):
+            log.warning("passwords and tokens can be read on the way; set MMN_GATEWAY_TLS_CERT and MMN_GATEWAY_TLS_KEY")
 
     async with asyncio.TaskGroup() as group:
         telling = group.create_task(announce())
@@ -177,23 +142,8 @@ async def run(settings: Settings, shipper: logs.LogShipper) -> None:
             rss_bytes=heart.resident_bytes(),
         )
 
-    server = _Server(
-        uvicorn.Config(
-            create_app(parts),
-            loop="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=bool(settings.proxies),
-            forwarded_allow_ips=settings.proxies,
-            ws="websockets-sansio",
-            ws_max_size=MAX_MESSAGE_BYTES,
-            # Compressing for each client alone would undo that a batch is encoded once for all.
-            ws_per_message_deflate=False,
-            timeout_graceful_shutdown=int(STOP_WITHIN_S),
-        )
-    )
+    app: Any = create_app(parts)
+    server = Server(app, settings, stop_within_s=STOP_WITHIN_S)
     try:
         async with asyncio.TaskGroup() as group:
             background = [

@@ -33,7 +33,7 @@ from contracts.jobs import (
     StopReply,
     new_job_id,
 )
-from contracts.logs import redact_text
+from contracts.logs import conceal, redact_text
 from contracts.modules import HEADER_PROBE
 from contracts.results import Quality, Result
 from contracts.service import Answer, Ask, answer
@@ -280,15 +280,16 @@ class Measuring:
             digest=self._who.digest,
             node=self._who.node,
             labels=self._who.labels,
-            params=self._function.encode(params),
+            # What a person typed into a URL or a header must not be read by all who may read results.
+            params=conceal(self._function.encode(params)),
             accepted=call.accepted,
             attempt=call.attempt,
-            target=measured.target,
+            target=conceal(measured.target),
             address=measured.address,
             clock=clock.clock_quality(),
             stamps=measured.stamps,
             quality=msgspec.structs.replace(own, loop_lag_ns=lag_ns),
-            failure=measured.failure,
+            failure=_concealed(measured.failure),
             data=data,
             metrics=measured.metrics,
         )
@@ -334,6 +335,10 @@ def _cancelled() -> Refused:
 def _check_origin(ask: Ask) -> None:
     if not ask.reply.startswith(subjects.REPLY_FROM_MANAGE):
         raise Refused(403, "not-through-export", "a call must come from account MANAGE")
+
+
+def _concealed(failure: Failure | None) -> Failure | None:
+    return None if failure is None else msgspec.structs.replace(failure, detail=conceal(failure.detail))
 
 
 def _times(outcome: Outcome, queue_ns: int) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Self
 
@@ -58,7 +59,8 @@ class Client:
         self._login: Login | None = None
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(headers={"Accept": "application/json"})
+        connector = aiohttp.TCPConnector(ssl=trust(self.session.ca)) if self.url.startswith("https:") else None
+        self._http = aiohttp.ClientSession(headers={"Accept": "application/json"}, connector=connector)
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -233,8 +235,27 @@ class Client:
         return self._http
 
     def _unreachable(self, error: Exception) -> Stop:
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            cause = error.certificate_error
+            why = getattr(cause, "verify_message", "") or str(cause)
+            hint = "name the file with its authority by MMN_CA or `mmn login --ca FILE`"
+            return Stop(Exit.UNAVAILABLE, f"the certificate of {self.url} is not trusted", f"{why}; {hint}")
+        if isinstance(error, aiohttp.ClientConnectorSSLError):
+            return Stop(Exit.UNAVAILABLE, f"{self.url} does not speak TLS 1.3", str(error))
         hint = "start a network here by `mmn up`, or name another gateway by --url, MMN_URL or `mmn login URL`"
         return Stop(Exit.UNAVAILABLE, f"no gateway answers at {self.url}", f"{error}; {hint}")
+
+
+def trust(ca: str | None) -> ssl.SSLContext:
+    """TLS 1.3, with this authority beside those that the machine trusts. Raises Stop."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if ca:
+        try:
+            context.load_verify_locations(ca)
+        except (OSError, ssl.SSLError) as error:
+            raise Stop(Exit.BAD_INPUT, "the authority of the gateway cannot be read", f"{ca}: {error}") from error
+    return context
 
 
 async def _frames(socket: aiohttp.ClientWebSocketResponse) -> AsyncGenerator[Frame, None]:

@@ -20,6 +20,7 @@ import msgspec
 
 from contracts import bus, streams, subjects
 from contracts.access import provision
+from contracts.access.ca import LocalCa
 from contracts.errors import Unavailable
 from gateway.cli import identities, processes
 from gateway.cli.embedded import EmbeddedServer, certificate
@@ -50,6 +51,8 @@ class Wish:
     queue_bound: int = streams.QUEUE_BOUND
     settings: Mapping[str, str] = field(default_factory=dict)
     allow: list[str] = field(default_factory=list)
+    tls: bool = False
+    """The gateway speaks https, by a certificate of the network's own authority."""
 
     def anchor_names(self) -> list[str]:
         """`anchor1`, `anchor2` and so on."""
@@ -85,6 +88,11 @@ class LocalNetwork:
     @property
     def stack_file(self) -> Path:
         return self.wish.folder / STACK_FILE
+
+    @property
+    def gateway_ca(self) -> Path | None:
+        """The authority that vouches for the gateway; None while it speaks plain http on this machine."""
+        return LocalCa(self.files.tls_dir).file if self.wish.tls else None
 
     @property
     def nats_ca(self) -> Path | None:
@@ -183,7 +191,7 @@ class LocalNetwork:
                 while missing:
                     missing = await processes.missing(connection, wanted)
                     await asyncio.sleep(_POLL_S)
-                await processes.gateway_ready(self.url)
+                await processes.gateway_ready(self.url, self.gateway_ca)
         except TimeoutError:
             name = missing[0] if self.url and missing else "gateway"
             log = self.wish.folder / "logs" / f"{name}.log"
@@ -204,7 +212,7 @@ class LocalNetwork:
         return {
             "v": 1,
             "version": version("mmn"),
-            "gateway": {"url": self.url},
+            "gateway": {"url": self.url, "ca": str(self.gateway_ca) if self.gateway_ca else None},
             "nats": {"url": self.nats_url, "ca": str(self.nats_ca) if self.nats_ca else None},
             "credentials": {name: str(path) for name, path in self.credentials().items()},
             "admin": {"user": processes.ADMIN, "password_file": str(self.password_file)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from gateway.cli import render, runner, settings
@@ -26,6 +27,12 @@ def login(
             "--password-file", help="Read it from a file, and use that to renew the login.", show_default=False
         ),
     ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca", help="The authority that vouches for the gateway, if no public one does.", show_default=False
+        ),
+    ] = None,
     _output: render.Output = None,
 ) -> None:
     """Log in to a gateway, and use that one from now on.
@@ -35,8 +42,10 @@ def login(
     Examples:
         mmn login https://mmn.example.net --user ada
         mmn login --password-file secret
+        mmn login https://127.0.0.1:8443 --ca ca.crt
     """
-    session = Session(settings.load(), url)
+    found = settings.load()
+    session = Session(msgspec.structs.replace(found, ca=ca.expanduser().resolve()) if ca else found, url)
     password = read_password(f"password of {user} at {session.url}", password_file, stdin=password_stdin)
     kept = str(password_file.resolve()) if password_file else None
 

@@ -16,8 +16,11 @@ import msgspec
 import nats.errors
 
 from contracts import subjects
+from contracts.access.ca import LocalCa
 from contracts.bus import Bus
 from gateway.cli import identities
+from gateway.cli.client import trust
+from gateway.cli.embedded import LOCAL_NAMES
 from gateway.cli.stack import Program
 
 if TYPE_CHECKING:
@@ -91,9 +94,18 @@ class Launch:
             "MMN_GATEWAY_HOST": HOST,
             "MMN_GATEWAY_PORT": str(port),
             "MMN_GATEWAY_PORT_FILE": str(self.port_file),
+            **self._gateway_tls(),
             "MMN_GATEWAY_ADMIN_USER": ADMIN,
             "MMN_GATEWAY_ADMIN_PASSWORD_FILE": str(network.password_file),
         }
+
+    def _gateway_tls(self) -> dict[str, str]:
+        network = self.network
+        if not network.wish.tls:
+            return {}
+        # Made anew at a start when it ends soon.
+        pair = LocalCa(network.files.tls_dir).server("gateway", LOCAL_NAMES)
+        return {"MMN_GATEWAY_TLS_CERT": str(pair.cert), "MMN_GATEWAY_TLS_KEY": str(pair.key)}
 
     def _runtime(self, node: str) -> dict[str, str]:
         network = self.network
@@ -138,9 +150,10 @@ async def missing(bus: Bus, wanted: Mapping[str, tuple[str, str]]) -> list[str]:
     return sorted(name for name, task in asked.items() if not task.result())
 
 
-async def gateway_ready(url: str) -> None:
+async def gateway_ready(url: str, ca: Path | None) -> None:
     """Wait until the gateway says that it is ready."""
-    async with aiohttp.ClientSession() as session:
+    connector = aiohttp.TCPConnector(ssl=trust(str(ca))) if ca else None
+    async with aiohttp.ClientSession(connector=connector) as session:
         while True:
             try:
                 async with session.get(f"{url}/api/v1/status") as answer:

@@ -66,6 +66,9 @@ def up(
         ),
     ] = None,
     allow: Allow = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="The gateway speaks https, under the network's own certificate authority.")
+    ] = False,
 ) -> None:
     """Run a whole network on this machine until Ctrl-C: NATS, Anchors, gateway and nodes.
 
@@ -86,6 +89,7 @@ def up(
         labels=labels(label or []),
         nats_url=nats_url,
         allow=networks(allow or []),
+        tls=tls,
     )
     runner.run(_up(wish))
 
@@ -115,6 +119,9 @@ def greet(network: LocalNetwork, say: Callable[[str], None]) -> None:
     say(
         f"NATS: {network.nats_url}, credentials in {wish.folder / 'creds'}, its certificate authority {network.nats_ca}"
     )
+    if network.gateway_ca is not None:
+        say(f"https: browsers have to be told to trust {network.gateway_ca}; mmn here does already")
+        say(f"elsewhere: mmn login {network.url} --ca {network.gateway_ca.name}, or MMN_CA; curl --cacert")
     if wish.folder != settings.load().state:
         say(f"to use it from another terminal: export MMN_STATE={wish.folder}")
     say("stop it by Ctrl-C")

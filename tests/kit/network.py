@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -39,8 +40,9 @@ class Ran:
 class ApiClient(httpx.Client):
     """The gateway's API as the admin; the password is shown again when the token has ended."""
 
-    def __init__(self, url: str, user: str, password: str) -> None:
-        super().__init__(base_url=f"{url}/api/v1", timeout=30.0, trust_env=False)
+    def __init__(self, url: str, user: str, password: str, *, ca: str | None = None) -> None:
+        verify = ssl.create_default_context(cafile=ca) if ca else True
+        super().__init__(base_url=f"{url}/api/v1", timeout=30.0, trust_env=False, verify=verify)
         self.password = password
         self.user = user
         self.log_in()
@@ -129,7 +131,8 @@ class RunningNetwork:
         if self._api is None:
             told = self.stack()
             password = Path(told["admin"]["password_file"]).read_text().strip()
-            self._api = ApiClient(told["gateway"]["url"], told["admin"]["user"], password)
+            gateway = told["gateway"]
+            self._api = ApiClient(gateway["url"], told["admin"]["user"], password, ca=gateway["ca"])
         return self._api
 
     def pid(self, role: str, name: str | None = None) -> int | None:
