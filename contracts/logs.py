@@ -194,6 +194,9 @@ class _ToStructlog(logging.Handler):
     """Lines of libraries that use the standard module go the same way, redacted like ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == "asyncio" and "eof_received" in str(record.msg):
+            # Said at the end of every TLS connection, and nothing follows from it.
+            return
         log = structlog.get_logger(record.name)
         extra = {"trace": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
         log.log(record.levelno, record.getMessage(), logger=record.name, **extra)

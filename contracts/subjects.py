@@ -19,6 +19,7 @@ SUBMIT: Final = "mmn.jobs.submit"
 CANCEL: Final = "mmn.jobs.cancel"
 CANCELLED: Final = "mmn.jobs.cancelled"
 ANNOUNCEMENTS: Final = "mmn.modules.announce"
+AUTHORITY: Final = "mmn.authority.*"
 CONNECTIONS: Final = "mmn.sys.conn"
 SERVICE_VERBS: Final = ("PING", "INFO", "STATS")
 
@@ -168,6 +169,11 @@ def service(verb: str, name: str | None = None, instance: str | None = None) -> 
     if instance is not None:
         parts.append(token(instance))
     return ".".join(parts)
+
+
+def authority(verb: str) -> str:
+    """An endpoint of the authority: `invite`, `join`, `revoke` or `list`."""
+    return f"mmn.authority.{token(verb)}"
 
 
 def manage_inbox(identity: str) -> str:

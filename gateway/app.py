@@ -12,6 +12,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from gateway import errors
+from gateway.api.access import AccessController
 from gateway.api.auth import TokenController
 from gateway.api.bundles import BundleController
 from gateway.api.functions import FunctionController
@@ -55,6 +56,7 @@ def create_app(parts: Parts) -> Litestar:
             JobController,
             ResultController,
             ModuleController,
+            AccessController,
             feed,
         ],
         dependencies={

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T", bound=Struct)
 ANCHOR_WITHIN_S = 10.0
 NODE_WITHIN_S = 5.0
+AUTHORITY_WITHIN_S = 15.0
 OBJECT_WITHIN_S = 60.0
 PRUNE_EVERY_S = 60.0
 _TRIES = 8
@@ -129,15 +130,26 @@ class Network:
         return await self._ask_anchor(subjects.CANCEL, request, CancelReply, client=client, unsure=unsure)
 
     async def _ask_anchor(self, subject: str, request: Struct, kind: type[T], *, client: str, unsure: str) -> T:
-        headers = {codec.HEADER: codec.MSGPACK, HEADER_CLIENT: client}
-        try:
-            reply = await self._bus.request(subject, codec.encode(request), within=ANCHOR_WITHIN_S, headers=headers)
-        except nats.errors.NoRespondersError as error:
-            raise Unavailable("no Anchor is running; try again later") from error
-        except (nats.errors.Error, TimeoutError) as error:
-            raise Unavailable(unsure) from error
-        service.raise_refusal(reply.headers)
-        return codec.decode(reply.data, kind, codec.content_type(reply.headers), at="reply")
+        nobody = Unavailable("no Anchor is running; try again later")
+        return await self._ask(
+            subject,
+            request,
+            kind,
+            within=ANCHOR_WITHIN_S,
+            nobody=nobody,
+            unsure=unsure,
+            headers={HEADER_CLIENT: client},
+        )
+
+    # --- members ------------------------------------------------------------------------------------------
+
+    async def ask_authority(self, verb: str, request: Struct | None, kind: type[T]) -> T:
+        """Pass a request on to the authority. Raises Refused as it does, Unavailable when there is none."""
+        nobody = Unavailable("no authority is running, so nobody can join or be revoked now")
+        unsure = "the authority did not answer in time; look what became of it before you repeat"
+        return await self._ask(
+            subjects.authority(verb), request, kind, within=AUTHORITY_WITHIN_S, nobody=nobody, unsure=unsure
+        )
 
     # --- functions ----------------------------------------------------------------------------------------
 
@@ -174,18 +186,14 @@ class Network:
 
     async def control(self, node: str, verb: Literal["drain", "restart"], request: Struct) -> NodeReply:
         """Ask a node's runtime. Raises Refused (404), as the runtime does or when there is no such node, or Unavailable."""
-        subject = subjects.node_control(functions.check_node(node), verb)
-        headers = {codec.HEADER: codec.JSON}
-        try:
-            reply = await self._bus.request(
-                subject, codec.encode(request, codec.JSON), within=NODE_WITHIN_S, headers=headers
-            )
-        except nats.errors.NoRespondersError as error:
-            raise Refused(404, "no-such-node", f"node: no runtime answers for {node}") from error
-        except (nats.errors.Error, TimeoutError) as error:
-            raise Unavailable(f"node {node} does not answer in time") from error
-        service.raise_refusal(reply.headers)
-        return codec.decode(reply.data, NodeReply, codec.content_type(reply.headers), at="reply")
+        return await self._ask(
+            subjects.node_control(functions.check_node(node), verb),
+            request,
+            NodeReply,
+            within=NODE_WITHIN_S,
+            nobody=Refused(404, "no-such-node", f"node: no runtime answers for {node}"),
+            unsure=f"node {node} does not answer in time",
+        )
 
     # --- bundles ------------------------------------------------------------------------------------------
 
@@ -264,6 +272,29 @@ class Network:
             yield item if isinstance(item, CaughtUp) else _record(item, tail.incarnation)
 
     # --- inside -------------------------------------------------------------------------------------------
+
+    async def _ask(
+        self,
+        subject: str,
+        request: Struct | None,
+        kind: type[T],
+        *,
+        within: float,
+        nobody: MmnError,
+        unsure: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> T:
+        """One question to a service: raises `nobody` when none listens, Unavailable(`unsure`) without an answer."""
+        data = codec.encode(request) if request is not None else b""
+        told = {codec.HEADER: codec.MSGPACK, **(headers or {})}
+        try:
+            reply = await self._bus.request(subject, data, within=within, headers=told)
+        except nats.errors.NoRespondersError as error:
+            raise nobody from error
+        except (nats.errors.Error, TimeoutError) as error:
+            raise Unavailable(unsure) from error
+        service.raise_refusal(reply.headers)
+        return codec.decode(reply.data, kind, codec.content_type(reply.headers), at="reply")
 
     async def _hold(self, held: Held[Any]) -> None:
         watch = Watch(self._bus, held.bucket)

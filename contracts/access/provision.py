@@ -6,6 +6,7 @@ is there and adds what is missing, such as a new node's key. Layout:
     keys/*.nk                seeds of the operator, the accounts and the roles' signing keys
     creds/<identity>.creds   one file an identity: anchor1, gateway, runtime-<node>, operator, admin, provisioner
     nodes/<node>.nk          the node's own signing key: with it a runtime makes its workers' tokens
+    authority/book.json      who joined and who was revoked; the authority alone writes it
     tls/                     the network's own certificate authority and the servers' certificates (`access.ca`)
     nats/server.conf         operator mode, two accounts and SYS, JetStream, full resolver
 """
@@ -17,12 +18,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import jwt
 import nkeys
 from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from contracts import bus, streams, subjects
-from contracts.access import roles, serverconf, tokens
+from contracts.access import book, roles, serverconf, tokens
 from contracts.functions import check_node
 
 PROVISIONER_ID = "provisioner"
@@ -86,8 +88,26 @@ class NetworkFiles:
         return self._nodes / f"{node}.nk"
 
     def nodes(self) -> list[str]:
-        """Every node that has a signing key."""
+        """Every node that was provisioned with the network, those that were revoked since included."""
         return sorted(path.stem for path in self._nodes.glob("*.nk"))
+
+    def module_key(self, name: str) -> nkeys.KeyPair:
+        """The key that makes the token of an external module's worker; made if there is none."""
+        return self._key(f"module-{check_node(name)}", nkeys.PREFIX_BYTE_ACCOUNT)
+
+    def user_key(self, file: str) -> str | None:
+        """The public key of whom a `.creds` file is for; None without such a file."""
+        try:
+            token = (self._creds / f"{file}.creds").read_text().split()[4]
+            claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+        except (OSError, IndexError, jwt.InvalidTokenError):
+            return None
+        return str(claims["sub"])
+
+    @property
+    def book_file(self) -> Path:
+        """Where the authority keeps who joined and who was revoked."""
+        return self.folder / "authority" / "book.json"
 
     def credentials(self, role: roles.Role, identity: str, *, file: str | None = None) -> Path:
         """Make a `.creds` file of a role in MANAGE if there is none. Returns its path."""
@@ -103,10 +123,16 @@ class NetworkFiles:
             write_secret(path, tokens.creds_file(token, key))
         return path
 
-    def account_tokens(self) -> dict[str, str]:
-        """The three account JWTs, by account name, with the roles as they are now."""
+    def account_tokens(self, members: book.Book | None = None) -> dict[str, str]:
+        """The three account JWTs, by account name, with roles and members (those of the book) as they are now."""
+        members = book.load(self.book_file) if members is None else members
         measure, manage, system = (self.account_key(name) for name in ("MEASURE", "MANAGE", "SYS"))
-        node_keys = {node: self._key(node, nkeys.PREFIX_BYTE_ACCOUNT, self._nodes) for node in self.nodes()}
+        node_keys = {
+            node: self._key(node, nkeys.PREFIX_BYTE_ACCOUNT, self._nodes)
+            for node in self.nodes()
+            if node not in members.gone
+        }
+        worker_roles = {name: roles.worker(name) for name in members.places}
         connections = f"$SYS.ACCOUNT.{measure}.>"
         return {
             "SYS": tokens.account(
@@ -119,7 +145,11 @@ class NetworkFiles:
                 measure,
                 self.operator,
                 name="MEASURE",
-                scopes=[tokens.scope(tokens.public(key), roles.worker(node)) for node, key in node_keys.items()],
+                scopes=[
+                    *(tokens.scope(tokens.public(key), roles.worker(node)) for node, key in node_keys.items()),
+                    *members.scopes(worker_roles),
+                ],
+                revoked=members.revoked,
                 exports=measure_exports(),
                 imports=[_imported("results", subjects.OUTS_EXPORT, manage, "service")],
             ),
@@ -128,6 +158,7 @@ class NetworkFiles:
                 self.operator,
                 name="MANAGE",
                 jetstream=True,
+                revoked=members.revoked,
                 scopes=[tokens.scope(tokens.public(self.signers[role.name]), role) for role in roles.MANAGE_ROLES],
                 exports=[{"name": "results", "subject": subjects.OUTS_EXPORT, "type": "service"}],
                 imports=[

@@ -207,6 +207,7 @@ GATEWAY = _role(
         subjects.SUBMIT,
         subjects.CANCEL,
         "mmn.node.*.>",
+        subjects.AUTHORITY,
         *_own_reports(),
         *(subject for bucket in streams.BUCKETS for subject in _bucket_write(bucket)),
         *_objects_write(streams.OBJECTS_BUNDLES),
@@ -222,6 +223,12 @@ GATEWAY = _role(
         f"{subjects.INBOX_MANAGE}.{NAME}.>",
     ],
     publish_deny=(subjects.ANNOUNCE_ALL,),
+)
+
+AUTHORITY = _role(
+    "authority",
+    [*_own_reports(), *_ANSWERS],
+    [subjects.AUTHORITY, *_services("authority", NAME), f"{subjects.INBOX_MANAGE}.{NAME}.>"],
 )
 
 OPERATOR = _role(
@@ -243,7 +250,7 @@ PROVISIONER = _role(
     [f"{subjects.INBOX_MANAGE}.{NAME}.>"],
 )
 
-MANAGE_ROLES: tuple[Role, ...] = (RUNTIME, ANCHOR, GATEWAY, OPERATOR, ADMIN, PROVISIONER)
+MANAGE_ROLES: tuple[Role, ...] = (RUNTIME, ANCHOR, GATEWAY, AUTHORITY, OPERATOR, ADMIN, PROVISIONER)
 
 PEOPLE: tuple[Role, ...] = (OPERATOR, ADMIN)
 """Roles for the `nats` command line: answers come to its default inbox."""

@@ -24,6 +24,9 @@ from contracts import clock
 from contracts.access.roles import Role
 
 ALGORITHM = "ed25519-nkey"
+CLAIMS_UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
+"""Where the server takes a newer token of an account."""
+SYSTEM_INBOX = "_INBOX_sys"
 _UNLIMITED: dict[str, Any] = {
     "subs": -1,
     "data": -1,
@@ -141,8 +144,12 @@ def account(
     scopes: Sequence[Mapping[str, Any]] = (),
     exports: Sequence[Mapping[str, Any]] = (),
     imports: Sequence[Mapping[str, Any]] = (),
+    revoked: Mapping[str, int] | None = None,
 ) -> str:
-    """An account's token, signed by the operator. `key` is the account's public key."""
+    """An account's token, signed by the operator. `key` is the account's public key.
+
+    `revoked` maps users' public keys to Unix seconds: tokens made until then do not count any more.
+    """
     nats: dict[str, Any] = {
         "type": "account",
         "version": 2,
@@ -152,7 +159,23 @@ def account(
     for field, value in (("signing_keys", scopes), ("exports", exports), ("imports", imports)):
         if value:
             nats[field] = [dict(item) for item in value]
+    if revoked:
+        nats["revocations"] = dict(revoked)
     return encode({"sub": key, "name": name, "nats": nats}, signer)
+
+
+def system_user(key: str, account: nkeys.KeyPair) -> str:
+    """The token of a user of the system account who may replace accounts' tokens, and nothing else."""
+    nats: dict[str, Any] = {
+        "type": "user",
+        "version": 2,
+        "subs": -1,
+        "data": -1,
+        "payload": -1,
+        "pub": {"allow": [CLAIMS_UPDATE]},
+        "sub": {"allow": [f"{SYSTEM_INBOX}.>"]},
+    }
+    return encode({"sub": key, "name": "authority", "nats": nats}, account)
 
 
 def user(

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from contracts import jobs, modules, nodes, quotas, results, subjects
+from contracts import jobs, membership, modules, nodes, quotas, results, subjects
 from contracts.functions import Deployment, Manifest
 
 MESSAGES: dict[str, type[msgspec.Struct]] = {
@@ -30,6 +30,12 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "NodeReply": nodes.NodeReply,
     "Log": modules.Log,
     "Tally": quotas.Tally,
+    "Invite": membership.Invite,
+    "Invitation": membership.Invitation,
+    "Join": membership.Join,
+    "Membership": membership.Membership,
+    "Revoke": membership.Revoke,
+    "Members": membership.Members,
     "Deployment": Deployment,
     "Manifest": Manifest,
 }
@@ -142,6 +148,9 @@ CHANNELS: tuple[Channel, ...] = (
         "NodeReply",
         parameters=("node",),
     ),
+    Channel("invite", subjects.authority("invite"), "Invite", "Let a node or a module join", "Invitation"),
+    Channel("join", subjects.authority("join"), "Join", "Join with a one-time token", "Membership"),
+    Channel("revoke", subjects.authority("revoke"), "Revoke", "Cut off a member or a user", "Members"),
     Channel("announcements", subjects.ANNOUNCEMENTS, "Announcement", "All announcements, republished"),
     Channel(
         "health",

@@ -12,7 +12,7 @@ import structlog
 import typer
 
 from contracts.errors import MmnError
-from gateway.cli import exits, functions, jobs, lifecycle, nodes, render, users
+from gateway.cli import access, exits, functions, jobs, lifecycle, modules, nodes, render, users
 from gateway.cli.demo import demo
 from gateway.cli.deploy import deploy
 from gateway.cli.exits import Exit, Stop
@@ -22,7 +22,7 @@ from gateway.cli.new import new
 from gateway.cli.provisioning import provision, streams
 from gateway.cli.scenario import scenario
 from gateway.cli.up import server_config, up
-from gateway.cli.watch import modules, watch
+from gateway.cli.watch import watch
 
 LOCAL = "On this machine"
 ELSEWHERE = "In containers and on hosts"
@@ -71,11 +71,15 @@ app.command(rich_help_panel=MEASURE)(jobs.run)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=MEASURE)
 app.command(rich_help_panel=MEASURE)(watch)
 app.command(rich_help_panel=MEASURE)(logs)
-app.command(rich_help_panel=MEASURE)(modules)
+app.add_typer(modules.app, name="modules", rich_help_panel=MEASURE)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=MEASURE)
+# One is invited at a time, and the singular is what hands type then.
+app.add_typer(nodes.app, name="node", hidden=True)
+app.add_typer(modules.app, name="module", hidden=True)
 app.command(rich_help_panel=PEOPLE)(login)
 app.command(rich_help_panel=PEOPLE)(logout)
 app.add_typer(users.app, name="users", rich_help_panel=PEOPLE)
+app.add_typer(access.app, name="access", rich_help_panel=PEOPLE)
 
 
 def _lay_out(typer_app: typer.Typer) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from contracts import clock
+from contracts.membership import Join, Membership
 from gateway.cli import exits
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.session import Login, Session
@@ -129,6 +130,12 @@ class Client:
         self.session.keep(login, current=current)
         self._login = login
         return login
+
+    async def join(self, wish: Join) -> Membership:
+        """Join with a one-time token, which is all the right that this needs."""
+        headers = {"Content-Type": "application/json"}
+        told = await self._answer("POST", "/access/join", data=msgspec.json.encode(wish), headers=headers)
+        return msgspec.convert(told, Membership)
 
     async def get(self, path: str, *, timeout: float | None = None, **query: Any) -> Any:
         """GET an API path; query values that are None are left out."""

@@ -10,6 +10,7 @@ from contracts.access import provision, roles
 from contracts.access.serverconf import TlsFiles
 
 GATEWAY_ID = "gateway1"
+AUTHORITY_ID = "authority"
 PASSWORD_FILE = "password"  # noqa: S105  # a file's name
 
 
@@ -27,6 +28,7 @@ def credentials(
         "operator": make(roles.OPERATOR, provision.OPERATOR_ID),
         "admin": make(roles.ADMIN, provision.ADMIN_ID),
         "provisioner": make(roles.PROVISIONER, provision.PROVISIONER_ID),
+        "authority": make(roles.AUTHORITY, AUTHORITY_ID),
         "gateway": make(roles.GATEWAY, GATEWAY_ID, file="gateway"),
     }
     for anchor in anchors:

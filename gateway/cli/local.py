@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from contracts import bus, streams, subjects
-from contracts.access import provision
+from contracts.access import book, provision
 from contracts.access.ca import LocalCa
 from contracts.errors import Unavailable
 from gateway.cli import identities, processes
@@ -47,6 +47,7 @@ class Wish:
     anchors: int = 1
     labels: dict[str, str] = field(default_factory=dict)
     nats_url: str | None = None
+    revoked: frozenset[str] = frozenset()
     spare: int = 0
     queue_bound: int = streams.QUEUE_BOUND
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -59,8 +60,9 @@ class Wish:
         return identities.anchor_ids(self.anchors)
 
     def node_names(self) -> list[str]:
-        """`n1`, `n2` and so on."""
-        return [f"n{number}" for number in range(1, self.nodes + 1)]
+        """`n1`, `n2` and so on, without those that were revoked."""
+        names = [f"n{number}" for number in range(1, self.nodes + 1)]
+        return [name for name in names if name not in self.revoked]
 
     def spare_names(self) -> list[str]:
         """The nodes that may join later: the numbers go on."""
@@ -114,7 +116,7 @@ class LocalNetwork:
             await self._start_nats()
         say("preparing streams")
         await self._provision(credentials["provisioner"])
-        say("starting Anchors, gateway and nodes" if self.wish.anchors > 1 else "starting Anchor, gateway and nodes")
+        say("starting Anchors, gateway, authority and nodes")
         started = processes.Launch(self, credentials)
         for program in started.programs():
             self.stack.start(program)
@@ -135,7 +137,7 @@ class LocalNetwork:
         nodes = [f"runtime-{node}" for node in self.nodes]
         self._ready = False
         self.stack_file.unlink(missing_ok=True)
-        await self.stack.stop(nodes, ["gateway"], self.wish.anchor_names(), ["nats-server"])
+        await self.stack.stop(nodes, ["gateway"], ["authority", *self.wish.anchor_names()], ["nats-server"])
 
     def program(self, name: str, **options: Any) -> Program:
         """A program of this network, with its folder and log."""
@@ -181,7 +183,10 @@ class LocalNetwork:
 
     async def _until_ready(self, credentials: Path, port_file: Path) -> None:
         """All services answer by name, and the gateway says that it is ready."""
-        wanted = {"gateway": ("gateway", identities.GATEWAY_ID)}
+        wanted = {
+            "authority": ("authority", identities.AUTHORITY_ID),
+            "gateway": ("gateway", identities.GATEWAY_ID),
+        }
         wanted |= {anchor: ("anchor", anchor) for anchor in self.wish.anchor_names()}
         wanted |= {f"runtime-{node}": ("runtime", node) for node in self.wish.node_names()}
         missing = sorted(wanted)
@@ -222,6 +227,7 @@ class LocalNetwork:
                 "nats-server": pids("nats-server"),
                 "anchor": {anchor: self.stack.pid(anchor) for anchor in self.wish.anchor_names()},
                 "gateway": pids("gateway"),
+                "authority": pids("authority"),
                 "runtime": {node: self.stack.pid(f"runtime-{node}") for node in self.nodes},
             },
         }
@@ -275,7 +281,10 @@ async def running(
             async with asyncio.TaskGroup() as group:
                 stack = Stack(group, say=say)
                 stack.obey_signals()
-                network = LocalNetwork(wish, stack)
+                gone = frozenset(book.load(wish.folder / "authority" / "book.json").gone)
+                if gone:
+                    say(f"revoked, so not started: {', '.join(sorted(gone))}")
+                network = LocalNetwork(replace(wish, revoked=gone), stack)
                 try:
                     await stack.during(network.start(progress or say))
                     yield network

@@ -1,4 +1,4 @@
-"""`mmn nodes`: who measures, taken out of work for a while and back, workers started anew."""
+"""`mmn nodes`: who measures; hosts join and are cut off, leave work for a while, start their workers anew."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Annotated, Any
 import typer
 from rich.status import Status
 
-from gateway.cli import render, runner
+from contracts.membership import Invite, Revoke
+from gateway.cli import access, joining, render, runner
 from gateway.cli.client import Client
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.up import Labels, labels
 
 _POLL_S = 0.2
 _FEW = 40
 
-app = typer.Typer(help="Nodes: list, drain, resume, restart.", invoke_without_command=True)
+app = typer.Typer(help="Nodes: list, invite, join, revoke, drain, resume, restart.", invoke_without_command=True)
 Name = Annotated[str, typer.Argument(metavar="NODE", help="The node's id.")]
 Within = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait at most.")]
 
@@ -61,6 +63,8 @@ def nodes(context: typer.Context, url: runner.Url = None, _output: render.Output
         mmn nodes drain n2
         mmn nodes resume n2
         mmn nodes restart n2 latency-ping
+        mmn nodes invite fra1 --label site=fra
+        mmn nodes revoke fra1
     """
     context.obj = url
     if context.invoked_subcommand is None:
@@ -72,6 +76,57 @@ def listing(context: typer.Context, url: runner.Url = None, _output: render.Outp
     """List the nodes, their workers, and what does not run as it should."""
     told = runner.converse(url or context.obj, lambda client: client.get("/nodes"))
     render.rows(told, _COLUMNS, empty="no node is there")
+
+
+@app.command()
+def invite(
+    context: typer.Context,
+    node: Name,
+    label: Labels = None,
+    valid: access.Valid = 3600,
+    url: runner.Url = None,
+    _output: render.Output = None,
+) -> None:
+    """Let one host join as a node. Prints a token that works once; whoever has it can join.
+
+    Examples:
+        mmn nodes invite fra1 --label site=fra --label asn=64500
+    """
+    wish = Invite(kind="node", name=node, labels=labels(label or []), valid_s=valid)
+    access.invited(url or context.obj, wish, "mmn nodes join")
+
+
+@app.command()
+def join(
+    context: typer.Context,
+    token: access.Token,
+    folder: access.Folder = None,
+    start: Annotated[
+        bool, typer.Option("--start/--no-start", help="Become the node's runtime at once, or only write its settings.")
+    ] = True,
+    name: Annotated[str, typer.Option("--name", help="Refuse a token for any other node.")] = "",
+    url: runner.Url = None,
+) -> None:
+    """Join as a node, on the host that is to be it: its keys are made here and never leave.
+
+    Examples:
+        mmn nodes join mmn-join-... --url https://mmn.example.net
+    """
+    told, place = runner.run(joining.join(url or context.obj, token, kind="node", folder=folder, name=name))
+    render.note(f"joined as node {told.name}; keys and settings in {place}")
+    render.note(f"start it again by: (set -a; . {place / joining.ENV_FILE}; exec python -m runtime)")
+    if start:
+        joining.start(told, place)
+
+
+@app.command()
+def revoke(context: typer.Context, node: Name, url: runner.Url = None, _output: render.Output = None) -> None:
+    """Cut off a node and all its workers, at once and for good.
+
+    Examples:
+        mmn nodes revoke fra1
+    """
+    access.revoked(url or context.obj, Revoke(kind="node", name=node))
 
 
 @app.command()

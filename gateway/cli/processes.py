@@ -47,10 +47,11 @@ class Launch:
         return self.network.wish.folder / "gateway" / "url"
 
     def programs(self) -> Iterable[Program]:
-        """Anchors, gateway and every node's runtime."""
+        """Authority, Anchors, gateway and every node's runtime."""
         wish = self.network.wish
         self.port_file.parent.mkdir(mode=0o700, exist_ok=True)
         self.port_file.unlink(missing_ok=True)
+        yield self._service("authority", "gateway.authority", self._authority)
         for anchor in wish.anchor_names():
             yield self._service(anchor, "anchor", partial(self._anchor, anchor))
         yield self._service("gateway", "gateway", self._gateway)
@@ -76,6 +77,13 @@ class Launch:
         network = self.network
         found = {"MMN_NATS_URL": network.nats_url}
         return found | ({"MMN_NATS_CA": str(network.nats_ca)} if network.nats_ca else {})
+
+    def _authority(self) -> dict[str, str]:
+        return {
+            "MMN_AUTHORITY_ID": identities.AUTHORITY_ID,
+            "MMN_AUTHORITY_NATS_CREDS": str(self.credentials["authority"]),
+            "MMN_AUTHORITY_STATE_DIR": str(self.network.wish.folder),
+        }
 
     def _anchor(self, anchor: str) -> dict[str, str]:
         return {

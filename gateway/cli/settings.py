@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "HOME", "XDG_CACHE_HOME")
-KEPT_PREFIXES = ("PYTHON", "UV_", "MMN_ANCHOR_", "MMN_GATEWAY_", "MMN_RUNTIME_")
+KEPT_PREFIXES = ("PYTHON", "UV_", "MMN_ANCHOR_", "MMN_AUTHORITY_", "MMN_GATEWAY_", "MMN_RUNTIME_")
 
 
 class Settings(Struct, frozen=True, kw_only=True):

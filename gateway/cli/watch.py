@@ -1,9 +1,9 @@
-"""`mmn watch` and `mmn modules`: what happens in the network now, and who is there."""
+"""`mmn watch`: what happens in the network now."""
 
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -12,7 +12,6 @@ from rich.markup import escape
 from gateway.cli import render, runner
 from gateway.cli.client import Client, Frame
 from gateway.cli.jobs import line
-from gateway.cli.nodes import troubles
 
 TOPICS = ["results", "events", "progress", "modules"]
 
@@ -60,37 +59,3 @@ def show(frame: Frame) -> None:
             print(msgspec.json.encode(item).decode(), flush=True)
         else:
             render.stdout().print(f"[dim]{item.topic:8}[/] {escape(line(item.topic, item.data))}")
-
-
-_COLUMNS: tuple[render.Column, ...] = (
-    ("instance", lambda module: module["instance"]),
-    ("kind", lambda module: module["kind"]),
-    ("state", lambda module: module["state"]),
-    ("node", lambda module: module.get("node")),
-    ("function", lambda module: module.get("function")),
-    ("version", lambda module: module.get("version")),
-    ("labels", lambda module: module.get("labels") or None),
-    ("jobs", lambda module: _health(module, "done")),
-    ("faults", lambda module: _health(module, "faults")),
-    ("problems", lambda module: troubles(_health(module, "troubles") or []) or module.get("reason") or None),
-)
-
-
-def _health(module: Any, name: str) -> Any:
-    return (module.get("health") or {}).get(name)
-
-
-def modules(
-    function: Annotated[
-        str | None, typer.Option("--function", help="Only of this function.", show_default=False)
-    ] = None,
-    url: runner.Url = None,
-    _output: render.Output = None,
-) -> None:
-    """List who is there: workers, runtimes of nodes, Anchors, gateways.
-
-    Examples:
-        mmn modules --function latency-ping
-    """
-    told = runner.converse(url, lambda client: client.get("/modules", function=function))
-    render.rows(told, _COLUMNS, empty="nobody is there")

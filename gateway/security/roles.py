@@ -17,7 +17,7 @@ class Role(StrEnum):
     DEPLOYER = "deployer"
     """Uploads bundles; ends rollouts, goes back to earlier versions; deletes functions."""
     ADMIN = "admin"
-    """Manages users."""
+    """Manages users and members."""
 
     def covers(self, needed: Role) -> bool:
         """Say whether this role may do what `needed` may."""
@@ -73,6 +73,10 @@ RIGHTS: dict[tuple[str, str], Role | None] = {
     ("GET", f"{API}/jobs/{{job}}/result"): Role.VIEWER,
     ("GET", f"{API}/results"): Role.VIEWER,
     ("GET", f"{API}/modules"): Role.VIEWER,
+    ("GET", f"{API}/access"): Role.ADMIN,
+    ("POST", f"{API}/access/invitations"): Role.ADMIN,
+    ("POST", f"{API}/access/join"): OPEN,
+    ("POST", f"{API}/access/revoke"): Role.ADMIN,
     ("GET", f"{API}/users"): Role.ADMIN,
     ("PUT", f"{API}/users/{{name}}"): Role.ADMIN,
     ("DELETE", f"{API}/users/{{name}}"): Role.ADMIN,

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BASE = "python:3.11-slim-bookworm"
 IMAGE = "mmn-test"
 SETTINGS = Path(__file__).with_name("containers.conf")
-SERVICES = ("nats", "anchor", "gateway", "n1", "n2")
+SERVICES = ("nats", "authority", "anchor", "gateway", "n1", "n2")
 ONE_SHOTS = ("provision", "streams")
 
 PULL_S = 300.0

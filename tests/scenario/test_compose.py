@@ -89,6 +89,7 @@ def test_a_container_knows_only_its_own_secrets(network: ComposeNetwork) -> None
     node = member | {"signing.key", "measure-account"}
     # The key of the certificate authority is nobody's here: it stays where `provision` made it.
     known = {
+        "authority": set(),
         "nats": {"server.conf", "server.crt", "server.key"},
         "anchor": member,
         "gateway": member | {"password"},
@@ -96,11 +97,25 @@ def test_a_container_knows_only_its_own_secrets(network: ComposeNetwork) -> None
     for service in SERVICES:
         assert set(network.execute(service, "ls", "/identity").split()) == known.get(service, node), service
         volumes = {mount["Name"].removeprefix(f"{network.project}_") for mount in network.inspect(service)["Mounts"]}
-        assert volumes <= {f"id-{service}", service}, service
+        # The keys of operator, accounts and roles are the authority's, which has nothing else.
+        assert volumes <= ({"network"} if service == "authority" else {f"id-{service}", service}), service
+
+
+def test_a_host_is_invited_joins_and_is_revoked(network: ComposeNetwork, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text(network.password())
+    assert mmn("login", network.url, "--password-file", str(password), state=tmp_path).code == 0
+    token = mmn("node", "invite", "edge1", "-o", "json", state=tmp_path).json()["token"]
+    joined = mmn("node", "join", token, "--dir", str(tmp_path / "edge1"), "--no-start", state=tmp_path)
+    assert joined.code == 0, (joined, network.logs())
+    assert "BEGIN NATS USER JWT" in (tmp_path / "edge1" / "nats.creds").read_text()
+    assert mmn("node", "revoke", "edge1", state=tmp_path).code == 0
+    members = {one["name"]: one["revoked"] for one in mmn("access", "list", "-o", "json", state=tmp_path).json()}
+    assert members == {"n1": False, "n2": False, "edge1": True}
 
 
 def test_nats_and_the_anchor_reach_nothing_outside(network: ComposeNetwork) -> None:
-    for service in ("nats", "anchor"):
+    for service in ("nats", "authority", "anchor"):
         routes = network.execute(service, "cat", "/proc/net/route").splitlines()[1:]
         assert routes
         assert "00000000" not in {route.split()[1] for route in routes}, "a default route leads outside"

@@ -44,6 +44,7 @@ BUCKETS = [
 ]
 CALLS = ["mmn.fn.echo", "mmn.fn.echo.n1_me", "mmn.fn.echo.n1_other", "mmn.fn.echo.n1_other.cancel"]
 QUEUES = ["mmn.jobs.queue.live.echo.any", "mmn.jobs.event.j", "mmn.jobs.result.j", "mmn.jobs.spent.anchor1"]
+AUTHORITY = ["mmn.authority.invite", "mmn.authority.join", "mmn.authority.revoke", "mmn.authority.list"]
 INBOXES = ["_INBOX.x.y", "_INBOX_m.anchor1.x", "_INBOX_m.gateway1.x", "_INBOX_n1_other.x"]
 
 PUBLISH: dict[str, list[str]] = {
@@ -63,11 +64,13 @@ PUBLISH: dict[str, list[str]] = {
         "mmn.node.n1.announce",
         "mmn.node.n1.drain",
         "mmn.modules.announce",
+        *AUTHORITY,
         "$SRV.PING",
         "$SRV.INFO.echo.n1_other",
     ],
     "runtime": [
         *SYSTEM,
+        *AUTHORITY,
         *JETSTREAM,
         *FOREIGN_WORKER,
         *OTHER_NODE,
@@ -89,6 +92,7 @@ PUBLISH: dict[str, list[str]] = {
     ],
     "anchor": [
         *SYSTEM,
+        *AUTHORITY,
         *MAKE_STREAMS,
         "$KV.users.admin",
         "$KV.sessions.x",
@@ -124,8 +128,25 @@ PUBLISH: dict[str, list[str]] = {
         "$JS.API.STREAM.MSG.DELETE.JOBS",
         "$JS.ACK.JOBS.live_echo_any.1.1.1.1.0",
     ],
+    "authority": [
+        *SYSTEM,
+        *JETSTREAM,
+        *FOREIGN_WORKER,
+        *OTHER_NODE,
+        *BUCKETS,
+        *CALLS,
+        *QUEUES,
+        "mmn.jobs.submit",
+        "mmn.jobs.cancel",
+        "mmn.node.n1.drain",
+        "mmn.node.n1.announce",
+        "mmn.modules.announce",
+        "mmn.authority.invite",
+        "$SRV.PING",
+    ],
     "operator": [
         *SYSTEM,
+        *AUTHORITY,
         *JETSTREAM,
         *BUCKETS,
         *CALLS,
@@ -192,6 +213,15 @@ SUBSCRIBE: dict[str, list[str]] = {
         "mmn.logs.*",
         "mmn.jobs.queue.*.*.*",
     ],
+    "authority": [
+        *WIDE,
+        "mmn.out.*.*",
+        "mmn.jobs.submit",
+        "mmn.logs.*",
+        "_INBOX_m.gateway1.>",
+        "$SRV.INFO.gateway",
+        "$KV.users.>",
+    ],
 }
 SUBSCRIBE["admin"] = [*SUBSCRIBE["operator"], *CALLS]
 
@@ -206,7 +236,14 @@ async def join(server: NatsServer, role: str) -> Bus:
     """One identity of each role: worker `n1_me` of echo, runtime n1, anchor1, gateway1, operator, admin."""
     if role == "worker":
         return await worker(server)
-    names = {"runtime": "n1", "anchor": "anchor1", "gateway": "gateway1", "operator": "operator", "admin": "admin"}
+    names = {
+        "runtime": "n1",
+        "anchor": "anchor1",
+        "gateway": "gateway1",
+        "authority": "authority",
+        "operator": "operator",
+        "admin": "admin",
+    }
     found = next(one for one in roles.MANAGE_ROLES if one.name == role)
     return await server.connect(found, names[role])
 
@@ -278,6 +315,7 @@ async def test_what_a_role_needs_it_has(server: NatsServer, role: str) -> None:
         "gateway": ([subjects.SUBMIT, subjects.CANCEL, "$SRV.PING", "$KV.functions.x"], [subjects.RESULTS]),
         "operator": ([subjects.SUBMIT, subjects.CANCEL, "$SRV.PING"], [subjects.RESULTS, "_INBOX.>"]),
         "admin": ([subjects.SUBMIT, "$SRV.PING", *CALLS], [subjects.RESULTS, "_INBOX.>"]),
+        "authority": (["mmn.modules.health.authority", "_INBOX_m.gateway1.x"], [subjects.AUTHORITY]),
     }
     connection = await join(server, role)
     publish, subscribe = own[role]

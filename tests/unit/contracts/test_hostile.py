@@ -18,8 +18,11 @@ from runtime.service import AdHoc
 from tests.kit.hostile import BEYOND_JSON, HOSTILE, LARGE, MEDIA, VALID, places, replaced
 
 KINDS: dict[str, Any] = {**MESSAGES, "AdHoc": AdHoc}
-OWN = {"Job", "JobEvent", "JobReceipt", "CancelReply", "Cancelled", "StopReply", "NodeReply"}
-"""Made by Anchors and runtimes only, and read by those who asked them."""
+OWN = {
+    *("Job", "JobEvent", "JobReceipt", "CancelReply", "Cancelled", "StopReply", "NodeReply"),
+    *("Invitation", "Membership", "Members"),
+}
+"""Made by Anchors, runtimes and the authority only, and read by those who asked them."""
 VERSIONED = {name for name, kind in KINDS.items() if "v" in kind.__struct_fields__} - OWN
 
 

@@ -1,0 +1,44 @@
+"""Who belongs to the network: admins invite and revoke, hosts join with the token they were given."""
+
+from __future__ import annotations
+
+from litestar import Controller, Response, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody
+
+from contracts.membership import Invitation, Invite, Join, Members, Membership, Revoke
+from gateway.errors import Problem
+from gateway.parts import Given
+from gateway.security.roles import API
+
+
+class AccessController(Controller):
+    """Everything here is the authority's to decide; the gateway only passes it on."""
+
+    path = f"{API}/access"
+    tags = ("access",)
+
+    @get(summary="List members and open invitations", operation_id="list_members")
+    async def members(self, parts: Given) -> Members:
+        return await parts.network.ask_authority("list", None, Members)
+
+    @post("/invitations", summary="Invite a node or a module", operation_id="invite_member")
+    async def invite(self, data: JSONBody[Invite], parts: Given) -> Response[Invitation]:
+        made = await parts.network.ask_authority("invite", data, Invitation)
+        return Response(made, headers={"Cache-Control": "no-store"})
+
+    @post(
+        "/join",
+        summary="Join with the token of an invitation, which is used up by it; needs no login",
+        operation_id="join_network",
+        status_code=200,
+        security=[{}],
+        responses={403: ResponseSpec(Problem, description="The token is none"), 409: ResponseSpec(Problem)},
+    )
+    async def join(self, data: JSONBody[Join], parts: Given) -> Response[Membership]:
+        joined = await parts.network.ask_authority("join", data, Membership)
+        return Response(joined, headers={"Cache-Control": "no-store"})
+
+    @post("/revoke", summary="Cut off a member or a user at once", operation_id="revoke_member", status_code=200)
+    async def revoke(self, data: JSONBody[Revoke], parts: Given) -> Members:
+        return await parts.network.ask_authority("revoke", data, Members)
