@@ -21,6 +21,7 @@ PROGRESS: Final = "PROGRESS"
 MODULES: Final = "MODULES"
 HEALTH: Final = "HEALTH"
 LOGS: Final = "LOGS"
+AUDIT: Final = "AUDIT"
 
 BUCKET_FUNCTIONS: Final = "functions"
 BUCKET_PLANS: Final = "plans"
@@ -34,6 +35,8 @@ SESSION_DAYS: Final = 30
 """No login lasts longer, however often it is renewed."""
 QUEUE_BOUND: Final = 1000
 """Jobs that may wait per class, function and place; one more is refused with 429."""
+AUDIT_BOUND: Final = 50_000
+"""Entries kept per gateway and kind, so that a flood of one kind pushes out nothing of another."""
 ERROR_SUBJECT_FULL: Final = 10077
 """JetStream's error code for a message refused by the bound of its subject."""
 ERROR_NO_MESSAGE: Final = 10037
@@ -79,6 +82,10 @@ def all_streams(*, queue_bound: int = QUEUE_BOUND, replicas: int = 1) -> list[ap
     modules.republish = api.RePublish(src=subjects.ANNOUNCE_ALL, dest=subjects.ANNOUNCEMENTS)
     health = _log(HEALTH, subjects.HEALTH, age=_HOUR, size=64 * _MIB, no_ack=True)
     health.max_msgs_per_subject = 1
+    audit = _log(AUDIT, subjects.AUDIT, age=90 * _DAY, size=1024 * _MIB)
+    audit.max_msgs_per_subject = AUDIT_BOUND
+    # Not even an administrator's tool takes out what somebody did.
+    audit.deny_delete = audit.deny_purge = True
     configs = [
         jobs,
         results,
@@ -87,6 +94,7 @@ def all_streams(*, queue_bound: int = QUEUE_BOUND, replicas: int = 1) -> list[ap
         modules,
         health,
         _log(LOGS, subjects.LOGS, age=_DAY, size=128 * _MIB, no_ack=True),
+        audit,
     ]
     for config in configs:
         config.num_replicas = replicas

@@ -161,6 +161,14 @@ def logs(instance: str) -> str:
 LOGS: Final = "mmn.logs.*"
 
 
+def audit(gateway: str, kind: str) -> str:
+    """Where a gateway stores who did what; bound to its JWT. Each kind has a bound of its own."""
+    return f"mmn.audit.{token(gateway)}.{token(kind)}"
+
+
+AUDIT: Final = "mmn.audit.*.*"
+
+
 def service(verb: str, name: str | None = None, instance: str | None = None) -> str:
     """A discovery subject of ADR-32: for all services, one kind, or one instance."""
     parts = ["$SRV", token(verb)]

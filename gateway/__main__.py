@@ -27,6 +27,7 @@ from gateway.app import create_app
 from gateway.index import Index
 from gateway.network import Network
 from gateway.parts import Parts
+from gateway.security.audit import Note
 from gateway.security.identities import User, new_epoch
 from gateway.security.passwords import Passwords
 from gateway.security.roles import Role
@@ -48,11 +49,11 @@ def write_port_file(path: Path, url: str) -> None:
     partial.replace(path)
 
 
-async def first_user(settings: Settings, network: Network, passwords: Passwords) -> None:
-    """Make the first admin when the network has none; who was deleted does not come back."""
+async def first_user(settings: Settings, network: Network, passwords: Passwords) -> bool:
+    """Make the first admin when the network has none, and say whether; who was deleted does not come back."""
     file, name = settings.admin_password_file, settings.admin_user
     if file is None or any(user.role is Role.ADMIN for user in network.users()):
-        return
+        return False
     try:
         password = (await asyncio.to_thread(file.read_text)).strip()
     except OSError as error:
@@ -62,6 +63,7 @@ async def first_user(settings: Settings, network: Network, passwords: Passwords)
     _, written = await network.change_user(name, lambda before: before or made)
     if written:
         log.info("first user made", user=name, role=made.role)
+    return written
 
 
 async def _stop(parts: Parts, server: Server, told: asyncio.Event) -> None:
@@ -160,7 +162,9 @@ async def run(settings: Settings, shipper: logs.LogShipper) -> None:
             await service.start()
             await connection.settle()
             if await network.until_ready(within=READY_WITHIN_S):
-                await first_user(settings, network, passwords)
+                if await first_user(settings, network, passwords):
+                    made = Note(object=settings.admin_user)
+                    await parts.audit.record("change", "first_user", status=201, told=made)
             else:
                 log.warning("the network's buckets cannot be read yet; serving all the same")
             stopping = group.create_task(_stop(parts, server, told))

@@ -13,6 +13,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from gateway import errors
 from gateway.api.access import AccessController
+from gateway.api.audit import AuditController
 from gateway.api.auth import TokenController
 from gateway.api.bundles import BundleController
 from gateway.api.functions import FunctionController
@@ -49,6 +50,7 @@ def create_app(parts: Parts) -> Litestar:
             StatusController,
             TokenController,
             UserController,
+            AuditController,
             BundleController,
             FunctionController,
             RestartController,
@@ -66,7 +68,7 @@ def create_app(parts: Parts) -> Litestar:
         guards=[parts.guard],
         exception_handlers={Exception: errors.answer},
         request_max_body_size=MAX_BODY_BYTES,
-        before_send=[headers.secured(tls=parts.settings.https)],
+        before_send=[headers.secured(tls=parts.settings.https), parts.audit.hook()],
         cors_config=_cors(parts.settings.cors_origins),
         openapi_config=OpenAPIConfig(
             title="mmn",

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from contracts.codec import MISSING_FIELD
 from contracts.errors import InvalidField, MmnError, Refused, Unavailable
+from gateway.security.audit import note
 
 log = structlog.get_logger(__name__)
 
@@ -117,6 +118,7 @@ def response(told: Problem, headers: Mapping[str, str] | None = None) -> Respons
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """Litestar's exception handler: log what is our fault, tell the rest to the caller."""
     told = problem(error)
+    note(request, reason=told.reason)
     if told.status >= HTTPStatus.INTERNAL_SERVER_ERROR and told.status != HTTPStatus.SERVICE_UNAVAILABLE:
         log.error("request failed", method=request.method, path=request.url.path, exc_info=error)
     return response(told, error.headers if isinstance(error, HTTPException) else None)

@@ -1,4 +1,4 @@
-"""The index: a SQLite projection of the streams EVENTS and RESULTS, to look things up and list them.
+"""The index: a SQLite projection of the streams EVENTS, RESULTS and AUDIT, to look things up and list them.
 
 It can be deleted at any time: it follows the streams from its own cursor, and begins anew when a
 stream was made anew or the shape of the tables changed. One thread owns the database.
@@ -20,8 +20,9 @@ from contracts.errors import Unavailable
 from contracts.jobs import JobReceipt, JobRequest
 from contracts.results import Result
 from contracts.tail import CaughtUp, Start, StreamStatus
-from gateway.network import Record
+from gateway.ledger import AuditPage, AuditWish
 from gateway.projection import JobDetail, JobPage, Projection, ResultPage, Wanted
+from gateway.records import Record
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,7 @@ T = TypeVar("T")
 BATCH = 500
 PRUNE_EVERY_S = 600.0
 _RETRY_S = 1.0
-FOLLOWED = (streams.EVENTS, streams.RESULTS)
+FOLLOWED = (streams.EVENTS, streams.RESULTS, streams.AUDIT)
 
 
 class Source(Protocol):
@@ -100,6 +101,10 @@ class Index:
     async def results(self, wanted: Wanted) -> ResultPage:
         """List results, newest first. Raises InvalidField for a bad `after`."""
         return await self._do(lambda: self._projection.results(wanted))
+
+    async def audit(self, wish: AuditWish) -> AuditPage:
+        """List who did what, newest first. Raises InvalidField for a bad `after`."""
+        return await self._do(lambda: self._projection.audit(wish))
 
     async def until_result(self, job: str, *, within: float) -> Result | None:
         """A job's result, waiting for it for a while; None when it is still not there."""

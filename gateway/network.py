@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import nats.errors
 import structlog
@@ -18,15 +18,17 @@ from msgspec import Struct
 from nats.js.errors import APIError, NotFoundError, ObjectDeletedError, ObjectNotFoundError
 
 from contracts import clock, codec, functions, service, streams, subjects
+from contracts.audit import AuditEntry
 from contracts.bus import Bus
 from contracts.errors import MmnError, Refused, Unavailable
 from contracts.functions import Deployment
 from contracts.jobs import HEADER_CLIENT, CancelReply, CancelRequest, JobReceipt, JobRequest
 from contracts.modules import Announcement, Card, Health
 from contracts.nodes import NodeReply
-from contracts.pull import Delivery
+from contracts.storage import store
 from contracts.tail import CaughtUp, Start, StreamStatus, Tail, Watch, stream_status
 from gateway.held import MAX_VALUE_BYTES, Bell, Held
+from gateway.records import Record, record_of
 from gateway.registry import Module, Registry
 from gateway.security.identities import Session, User
 
@@ -42,25 +44,6 @@ _TRIES = 8
 _RETRY_S = 0.02
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _EXPECTED_OF_ALL = "Nats-Expected-Last-Sequence"
-
-
-class Record(NamedTuple):
-    """One message of a stream. `incarnation` changes when the stream was made anew."""
-
-    incarnation: str
-    sequence: int
-    subject: str
-    data: bytes
-    media: str
-
-
-def _record(item: Delivery, incarnation: str) -> Record:
-    try:
-        media = codec.content_type(item.headers)
-    except Refused:
-        # Read as the default: it then fits or is reported as unreadable.
-        media = codec.JSON
-    return Record(incarnation, item.stream_sequence, item.subject, item.data, media)
 
 
 @contextmanager
@@ -257,6 +240,10 @@ class Network:
         assert found is not None
         return found
 
+    async def store_entry(self, entry: AuditEntry) -> None:
+        """Keep who did what. Raises Unavailable."""
+        await store(self._bus, subjects.audit(entry.gateway, entry.kind), codec.encode(entry, codec.JSON), within=2.0)
+
     # --- streams ------------------------------------------------------------------------------------------
 
     async def status(self, stream: str) -> StreamStatus:
@@ -269,7 +256,7 @@ class Network:
         """Records of a stream from `start` on, for ever; one CaughtUp among them with `mark`."""
         tail = Tail(self._bus, stream, subject=subject, start=start, mark=mark)
         async for item in tail:
-            yield item if isinstance(item, CaughtUp) else _record(item, tail.incarnation)
+            yield item if isinstance(item, CaughtUp) else record_of(item, tail.incarnation)
 
     # --- inside -------------------------------------------------------------------------------------------
 
@@ -384,7 +371,7 @@ class Network:
                 continue
             # What arrives live is as old as nothing, whatever the server's clock says.
             age = 0 if live else max(0, clock.wall_ns() - item.at_ns)
-            yield _record(item, ""), clock.monotonic_ns() - age
+            yield record_of(item, ""), clock.monotonic_ns() - age
 
     def modules(self, *, function: str | None = None) -> list[Module]:
         """Everyone who is up or has not been down for long."""

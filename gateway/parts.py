@@ -12,6 +12,7 @@ from gateway.index import Index
 from gateway.live.hub import Hub
 from gateway.live.shares import Shares
 from gateway.network import Network
+from gateway.security.audit import Audit
 from gateway.security.cookies import RefreshCookie
 from gateway.security.guard import Guard
 from gateway.security.passwords import Passwords
@@ -47,6 +48,7 @@ class Parts:
         self.sessions = Sessions(network, tokens, idle_s=settings.refresh_ttl_s)
         self.guard = Guard(tokens, self.sessions.role)
         self.throttle = Throttle()
+        self.audit = Audit(network, settings.id)
         self.cookie = RefreshCookie(tokens.key, secure=settings.https)
         self.stopping = False
         # Inspection unpacks up to 64 MiB; two at a time keep that from adding up.

@@ -1,6 +1,6 @@
 """The tables of the index: what events and results say of jobs, and how to look them up.
 
-Synchronous SQLite without any network. Every record may be applied twice, and the two streams in
+Synchronous SQLite without any network. Every record may be applied twice, and the streams in
 any order between them; within a job the stream's sequence decides what came last.
 """
 
@@ -21,13 +21,14 @@ from contracts.failure import Code
 from contracts.jobs import JobEvent, JobReceipt, JobRequest
 from contracts.modules import node_of
 from contracts.results import Result
-from gateway.network import Record
+from gateway import ledger
+from gateway.records import Record
 
 log = structlog.get_logger(__name__)
 
 JobState = Literal["queued", "running", "finished", "expired", "cancelled"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_RECORD_BYTES = 2 * 1024 * 1024
 MAX_PAGE_BYTES = 8 * 1024 * 1024
 
@@ -125,8 +126,8 @@ class Projection:
             self._create()
 
     def _create(self) -> None:
-        drops = "".join(f"DROP TABLE IF EXISTS {table};" for table in ("jobs", "events", "results", "cursors"))
-        self._db.executescript(f"BEGIN;{drops}{_TABLES}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
+        drops = "".join(f"DROP TABLE IF EXISTS {table};" for table in ("jobs", "events", "results", "audit", "cursors"))
+        self._db.executescript(f"BEGIN;{drops}{_TABLES}{ledger.TABLE}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
 
     def close(self) -> None:
         self._db.close()
@@ -149,7 +150,7 @@ class Projection:
             self._db.execute("DELETE FROM jobs WHERE id NOT IN (SELECT job FROM results)")
             self._db.execute("UPDATE jobs SET event = 0")
         else:
-            self._db.execute("DELETE FROM results")
+            self._db.execute("DELETE FROM results" if stream == streams.RESULTS else "DELETE FROM audit")
         self._db.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, 0)", (stream, incarnation))
 
     def apply(self, stream: str, records: Sequence[Record]) -> list[str]:
@@ -178,6 +179,8 @@ class Projection:
         try:
             if stream == streams.EVENTS:
                 self._event(record)
+            elif stream == streams.AUDIT:
+                ledger.take(self._db, record)
             else:
                 job = self._result(record)
         except sqlite3.OperationalError:
@@ -289,6 +292,9 @@ class Projection:
         with self._db:
             if stream == streams.EVENTS:
                 self._db.execute("DELETE FROM events WHERE sequence < ?", (first,))
+            elif stream == streams.AUDIT:
+                ledger.prune(self._db, first)
+                return
             else:
                 self._db.execute("DELETE FROM results WHERE sequence < ?", (first,))
             self._db.execute(
@@ -308,6 +314,9 @@ class Projection:
             events=[msgspec.json.decode(event[0], type=JobEvent) for event in events],
             result=self.result(job),
         )
+
+    def audit(self, wish: ledger.AuditWish) -> ledger.AuditPage:
+        return ledger.page(self._db, wish)
 
     def result(self, job: str) -> Result | None:
         row = self._db.execute("SELECT body FROM results WHERE job = ?", (job,)).fetchone()

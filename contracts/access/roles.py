@@ -209,6 +209,8 @@ GATEWAY = _role(
         "mmn.node.*.>",
         subjects.AUTHORITY,
         *_own_reports(),
+        f"mmn.audit.{NAME}.*",
+        *_follow(streams.AUDIT),
         *(subject for bucket in streams.BUCKETS for subject in _bucket_write(bucket)),
         *_objects_write(streams.OBJECTS_BUNDLES),
         *(subject for stream in FEED_STREAMS for subject in _follow(stream)),

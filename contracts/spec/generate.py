@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from contracts import jobs, membership, modules, nodes, quotas, results, subjects
+from contracts import audit, jobs, membership, modules, nodes, quotas, results, subjects
 from contracts.functions import Deployment, Manifest
 
 MESSAGES: dict[str, type[msgspec.Struct]] = {
@@ -36,6 +36,7 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "Membership": membership.Membership,
     "Revoke": membership.Revoke,
     "Members": membership.Members,
+    "AuditEntry": audit.AuditEntry,
     "Deployment": Deployment,
     "Manifest": Manifest,
 }
@@ -160,6 +161,13 @@ CHANNELS: tuple[Channel, ...] = (
         parameters=("instance",),
     ),
     Channel("logs", _shown(subjects.LOGS, "instance"), "Log", "Redacted log lines", parameters=("instance",)),
+    Channel(
+        "audit",
+        _shown(subjects.AUDIT, "gateway", "kind"),
+        "AuditEntry",
+        "Who did what, or was refused; gateways only",
+        parameters=("gateway", "kind"),
+    ),
 )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from litestar import Controller, Response, get, post
+from typing import Any
+
+from litestar import Controller, Request, Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 
 from contracts.membership import Invitation, Invite, Join, Members, Membership, Revoke
 from gateway.errors import Problem
 from gateway.parts import Given
+from gateway.security.audit import note
 from gateway.security.roles import API
+
+Asked = Request[Any, Any, Any]
 
 
 class AccessController(Controller):
@@ -23,7 +28,8 @@ class AccessController(Controller):
         return await parts.network.ask_authority("list", None, Members)
 
     @post("/invitations", summary="Invite a node or a module", operation_id="invite_member")
-    async def invite(self, data: JSONBody[Invite], parts: Given) -> Response[Invitation]:
+    async def invite(self, data: JSONBody[Invite], request: Asked, parts: Given) -> Response[Invitation]:
+        note(request, object=f"{data.kind} {data.name}")
         made = await parts.network.ask_authority("invite", data, Invitation)
         return Response(made, headers={"Cache-Control": "no-store"})
 
@@ -35,10 +41,12 @@ class AccessController(Controller):
         security=[{}],
         responses={403: ResponseSpec(Problem, description="The token is none"), 409: ResponseSpec(Problem)},
     )
-    async def join(self, data: JSONBody[Join], parts: Given) -> Response[Membership]:
+    async def join(self, data: JSONBody[Join], request: Asked, parts: Given) -> Response[Membership]:
         joined = await parts.network.ask_authority("join", data, Membership)
+        note(request, object=f"{joined.kind} {joined.name}")
         return Response(joined, headers={"Cache-Control": "no-store"})
 
     @post("/revoke", summary="Cut off a member or a user at once", operation_id="revoke_member", status_code=200)
-    async def revoke(self, data: JSONBody[Revoke], parts: Given) -> Members:
+    async def revoke(self, data: JSONBody[Revoke], request: Asked, parts: Given) -> Members:
+        note(request, object=f"{data.kind} {data.name}")
         return await parts.network.ask_authority("revoke", data, Members)

@@ -15,6 +15,7 @@ from contracts import clock
 from contracts.errors import Refused
 from gateway.errors import Problem
 from gateway.parts import Given
+from gateway.security.audit import note
 from gateway.security.cookies import RefreshCookie
 from gateway.security.guard import basic
 from gateway.security.identities import User, new_epoch
@@ -103,6 +104,7 @@ class TokenController(Controller):
 
     @post("/revoke", summary="Log out, here or everywhere", operation_id="revoke", status_code=204)
     async def revoke(self, data: JSONBody[RevokeWish], request: Asked, parts: Given) -> Response[None]:
+        note(request, detail="everywhere" if data.everywhere else "")
         if data.everywhere:
             await parts.sessions.end_all(request.auth.sub)
         else:
@@ -135,6 +137,8 @@ async def _judge(request: Anyone, parts: Given, name: str, password: str) -> Use
     address = request.client.host if request.client else None
     # Not to be told apart by the caller: an unknown name costs what a known one costs.
     user = parts.network.user(name)
+    # Only the name of somebody: what nobody is called may be a password in the wrong field.
+    note(request, user=user.name if user else None)
     parts.throttle.admit(name, address, clock.monotonic_ns())
     try:
         right = await parts.passwords.check(user.password if user else None, password)

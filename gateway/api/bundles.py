@@ -24,6 +24,7 @@ from contracts.functions import MAX_BUNDLE_BYTES, Deployment, Strategy, check_la
 from contracts.rollouts import Version, begin, replace_at_once, roll_back
 from gateway.errors import Problem
 from gateway.parts import Given
+from gateway.security.audit import note
 from gateway.security.roles import API
 from gateway.security.tokens import Claims
 
@@ -136,6 +137,7 @@ class BundleController(Controller):
             info = await asyncio.to_thread(
                 inspect_wheel, data, filename=filename or name, environment=parts.environment
             )
+        note(request, object=f"{info.function} {info.version}", detail=f"sha256={info.digest}")
         user, now = request.auth.sub, clock.utc_now()
         known = any(
             one.function == info.function and info.version in one.versions for one in parts.network.deployments()

@@ -24,6 +24,7 @@ from gateway import errors
 from gateway.nodes import Problem, problems
 from gateway.parts import Given
 from gateway.registry import Module
+from gateway.security.audit import note
 from gateway.security.roles import API
 from gateway.security.tokens import Claims
 
@@ -113,7 +114,10 @@ class FunctionController(Controller):
         return await _change(parts, name, enabled=False)
 
     @post("/{name:str}/scale", summary="Set the number of workers per node", operation_id="scale", status_code=200)
-    async def scale(self, name: FunctionName, data: JSONBody[Scale], parts: Given) -> Deployment:
+    async def scale(
+        self, name: FunctionName, data: JSONBody[Scale], request: Request[Any, Claims, Any], parts: Given
+    ) -> Deployment:
+        note(request, detail=f"workers={data.workers}")
         return await _change(parts, name, workers=data.workers)
 
     @post(
@@ -145,6 +149,7 @@ class FunctionController(Controller):
         if held.rollout is not None and to in {None, held.version}:
             return await _end(parts, name, lambda found: roll_back(found, at=at, by=user, reason="by request"))
         old = await _earlier(parts, held, to or held.previous)
+        note(request, detail=f"to {old.version}")
 
         def change(before: Deployment | None) -> Deployment:
             if before is None or before.version == old.version:

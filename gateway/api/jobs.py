@@ -16,6 +16,7 @@ from contracts.results import Result
 from gateway.errors import Problem
 from gateway.parts import Given
 from gateway.projection import JobDetail, JobPage, JobState, ResultPage, Wanted
+from gateway.security.audit import note
 from gateway.security.roles import API
 from gateway.security.tokens import Claims
 
@@ -66,6 +67,7 @@ class JobController(Controller):
     ) -> Response[JobReceipt]:
         user = request.auth.sub
         receipt = await parts.network.submit(data, client=user)
+        note(request, object=receipt.job, detail=receipt.function)
         await parts.index.accepted(receipt, data, user)
         return Response(
             receipt, status_code=200 if receipt.repeated else 202, headers={"Location": f"{API}/jobs/{receipt.job}"}
@@ -99,7 +101,7 @@ class JobController(Controller):
         after: After = None,
         limit: Limit = 50,
     ) -> JobPage:
-        wanted = Wanted(function=function, node=node, state=in_state, since=_time(since), after=after, limit=limit)
+        wanted = Wanted(function=function, node=node, state=in_state, since=instant(since), after=after, limit=limit)
         return await parts.index.jobs(wanted)
 
     @get("/{job:str}", summary="One job with its events and its result", operation_id="job")
@@ -138,11 +140,11 @@ class ResultController(Controller):
         after: After = None,
         limit: Limit = 50,
     ) -> ResultPage:
-        wanted = Wanted(function=function, node=node, failure=failure, since=_time(since), after=after, limit=limit)
+        wanted = Wanted(function=function, node=node, failure=failure, since=instant(since), after=after, limit=limit)
         return await parts.index.results(wanted)
 
 
-def _time(text: str | None) -> str | None:
+def instant(text: str | None) -> str | None:
     """The same instant in the one form that the index compares."""
     if text is None:
         return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import Controller, get, post
+from litestar import Controller, Request, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, PathParameter
 
@@ -12,9 +12,12 @@ from contracts.nodes import DrainRequest, NodeReply, RestartRequest
 from gateway.errors import Problem
 from gateway.nodes import NodeView, nodes
 from gateway.parts import Given
+from gateway.security.audit import note
 from gateway.security.roles import API
+from gateway.security.tokens import Claims
 
 NodeName = Annotated[str, PathParameter(pattern=r"^[a-z0-9]{1,32}$")]
+Asked = Request[Any, Claims, Any]
 MISSING = {404: ResponseSpec(Problem, description="There is no such node, or it runs no such function")}
 
 
@@ -35,9 +38,13 @@ class NodeController(Controller):
         status_code=200,
         responses=MISSING,
     )
-    async def drain(self, node: NodeName, parts: Given, data: JSONBody[DrainRequest | None] = None) -> NodeReply:
+    async def drain(
+        self, node: NodeName, request: Asked, parts: Given, data: JSONBody[DrainRequest | None] = None
+    ) -> NodeReply:
         """Its workers finish what they have and end; jobs pinned to it wait. The node keeps to it when it restarts."""
-        return await parts.network.control(node, "drain", data or DrainRequest())
+        wish = data or DrainRequest()
+        note(request, detail="" if wish.on else "off")
+        return await parts.network.control(node, "drain", wish)
 
     @post(
         "/{node:str}/restart",
@@ -46,6 +53,10 @@ class NodeController(Controller):
         status_code=200,
         responses=MISSING,
     )
-    async def restart(self, node: NodeName, parts: Given, data: JSONBody[RestartRequest | None] = None) -> NodeReply:
+    async def restart(
+        self, node: NodeName, request: Asked, parts: Given, data: JSONBody[RestartRequest | None] = None
+    ) -> NodeReply:
         """Of one function, or of all. What was given up is tried anew."""
-        return await parts.network.control(node, "restart", data or RestartRequest())
+        wish = data or RestartRequest()
+        note(request, detail=wish.function or "")
+        return await parts.network.control(node, "restart", wish)

@@ -14,6 +14,7 @@ from contracts.errors import InvalidField, Refused
 from gateway.api.auth import MAX_BODY_BYTES
 from gateway.errors import Problem
 from gateway.parts import Given
+from gateway.security.audit import note
 from gateway.security.identities import User, new_epoch
 from gateway.security.roles import API, Role
 from gateway.security.tokens import Claims
@@ -59,6 +60,8 @@ class UserController(Controller):
         responses={409: _LAST},
     )
     async def put_user(self, name: UserName, data: JSONBody[UserWish], request: Asked, parts: Given) -> UserView:
+        changed = [f"role {data.role}"] if data.role else []
+        note(request, detail=", ".join([*changed, "new password"] if data.password is not None else changed))
         if name == request.auth.sub and data.role not in {None, Role.ADMIN}:
             raise Refused(409, "own-role", "you cannot take the role of admin from yourself")
         hashed = await parts.passwords.hash(name, data.password) if data.password is not None else None

@@ -13,6 +13,7 @@ import typer
 
 from contracts.errors import MmnError
 from gateway.cli import access, exits, functions, jobs, lifecycle, modules, nodes, render, users
+from gateway.cli.audit import audit
 from gateway.cli.demo import demo
 from gateway.cli.deploy import deploy
 from gateway.cli.exits import Exit, Stop
@@ -80,6 +81,7 @@ app.command(rich_help_panel=PEOPLE)(login)
 app.command(rich_help_panel=PEOPLE)(logout)
 app.add_typer(users.app, name="users", rich_help_panel=PEOPLE)
 app.add_typer(access.app, name="access", rich_help_panel=PEOPLE)
+app.command(rich_help_panel=PEOPLE)(audit)
 
 
 def _lay_out(typer_app: typer.Typer) -> None:

@@ -42,6 +42,7 @@ from gateway.live.messages import (
 )
 from gateway.live.shares import Share
 from gateway.parts import Given
+from gateway.security.audit import Note
 from gateway.security.guard import Guard
 from gateway.security.roles import API, RIGHTS, TOPICS, Role
 from gateway.security.tokens import Claims
@@ -292,6 +293,7 @@ async def feed(socket: Socket, parts: Given) -> None:
     """Stream results, progress, events, health, modules and logs as they happen."""
     offered = socket.scope["subprotocols"]
     await socket.accept(subprotocols=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    claims = None
     try:
         claims = await admitted(socket, parts.guard)
         with parts.shares.socket(claims.sub) as share:
@@ -303,6 +305,16 @@ async def feed(socket: Socket, parts: Given) -> None:
             over = await conversation.run()
     except _Over as error:
         over = error
+    # Whose login ends while the socket is open was not refused anything.
+    if over.code == CLOSE_FORBIDDEN or (over.code == CLOSE_NOT_ADMITTED and claims is None):
+        await parts.audit.record(
+            "refused",
+            "feed",
+            status=403 if over.code == CLOSE_FORBIDDEN else 401,
+            told=Note(reason=over.reason),
+            who=claims,
+            address=socket.client.host if socket.client else None,
+        )
     if over.code is None:
         return
     try:

@@ -23,7 +23,7 @@ from contracts.tail import CaughtUp
 from gateway.index import Source
 from gateway.live.client import Client, Frame, frame_of
 from gateway.live.messages import JOB_TOPICS, STREAMS, Cursor, Gap, Item, Topic
-from gateway.network import Record
+from gateway.records import Record
 
 log = structlog.get_logger(__name__)
 

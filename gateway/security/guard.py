@@ -72,7 +72,9 @@ class Guard:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         role = needed(method, scope["path_template"])
         if role is not None:
-            scope["auth"] = self.admit(bearer(connection.headers.get("authorization")), role)
+            # Known before it is judged: a refusal, too, has somebody's name.
+            scope["auth"] = self.known(self._tokens.read(bearer(connection.headers.get("authorization"))))
+            permit(scope["auth"], role)
 
     def admit(self, token: str, role: Role) -> Claims:
         """Who bears this token, if it is valid and the bearer may act in `role`. Raises Refused (401, 403)."""
@@ -80,9 +82,13 @@ class Guard:
 
     def again(self, claims: Claims, role: Role) -> Claims:
         """Judge anew, by the bearer's role of this moment, who was admitted. Raises Refused (401, 403)."""
+        claims = self.known(claims)
+        permit(claims, role)
+        return claims
+
+    def known(self, claims: Claims) -> Claims:
+        """The bearer in the role of this moment. Raises Refused (401) when user or login is over."""
         current = self._role(claims)
         if current is None:
             raise Refused(401, "token-invalid", "the login of this access token has ended; log in again")
-        claims = msgspec.structs.replace(claims, role=current)
-        permit(claims, role)
-        return claims
+        return msgspec.structs.replace(claims, role=current)

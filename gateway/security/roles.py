@@ -17,7 +17,7 @@ class Role(StrEnum):
     DEPLOYER = "deployer"
     """Uploads bundles; ends rollouts, goes back to earlier versions; deletes functions."""
     ADMIN = "admin"
-    """Manages users and members."""
+    """Manages users and members; reads who did what."""
 
     def covers(self, needed: Role) -> bool:
         """Say whether this role may do what `needed` may."""
@@ -77,6 +77,7 @@ RIGHTS: dict[tuple[str, str], Role | None] = {
     ("POST", f"{API}/access/invitations"): Role.ADMIN,
     ("POST", f"{API}/access/join"): OPEN,
     ("POST", f"{API}/access/revoke"): Role.ADMIN,
+    ("GET", f"{API}/audit"): Role.ADMIN,
     ("GET", f"{API}/users"): Role.ADMIN,
     ("PUT", f"{API}/users/{{name}}"): Role.ADMIN,
     ("DELETE", f"{API}/users/{{name}}"): Role.ADMIN,

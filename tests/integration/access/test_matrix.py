@@ -45,11 +45,19 @@ BUCKETS = [
 CALLS = ["mmn.fn.echo", "mmn.fn.echo.n1_me", "mmn.fn.echo.n1_other", "mmn.fn.echo.n1_other.cancel"]
 QUEUES = ["mmn.jobs.queue.live.echo.any", "mmn.jobs.event.j", "mmn.jobs.result.j", "mmn.jobs.spent.anchor1"]
 AUTHORITY = ["mmn.authority.invite", "mmn.authority.join", "mmn.authority.revoke", "mmn.authority.list"]
+AUDIT = [
+    "mmn.audit.gateway1.change",
+    "$JS.API.CONSUMER.CREATE.AUDIT.x.y",
+    "$JS.API.CONSUMER.MSG.NEXT.AUDIT.x",
+    "$JS.API.STREAM.MSG.GET.AUDIT",
+    "$JS.API.DIRECT.GET.AUDIT",
+]
 INBOXES = ["_INBOX.x.y", "_INBOX_m.anchor1.x", "_INBOX_m.gateway1.x", "_INBOX_n1_other.x"]
 
 PUBLISH: dict[str, list[str]] = {
     "worker": [
         *SYSTEM,
+        *AUDIT,
         *JETSTREAM,
         *FOREIGN_WORKER,
         *OTHER_NODE,
@@ -71,6 +79,7 @@ PUBLISH: dict[str, list[str]] = {
     "runtime": [
         *SYSTEM,
         *AUTHORITY,
+        *AUDIT,
         *JETSTREAM,
         *FOREIGN_WORKER,
         *OTHER_NODE,
@@ -93,6 +102,7 @@ PUBLISH: dict[str, list[str]] = {
     "anchor": [
         *SYSTEM,
         *AUTHORITY,
+        *AUDIT,
         *MAKE_STREAMS,
         "$KV.users.admin",
         "$KV.sessions.x",
@@ -115,6 +125,9 @@ PUBLISH: dict[str, list[str]] = {
     "gateway": [
         *SYSTEM,
         *MAKE_STREAMS,
+        "mmn.audit.gateway2.change",
+        "$JS.API.STREAM.PURGE.AUDIT",
+        "$JS.API.STREAM.MSG.DELETE.AUDIT",
         *CALLS,
         *QUEUES,
         "mmn.jobs.cancelled",
@@ -130,6 +143,7 @@ PUBLISH: dict[str, list[str]] = {
     ],
     "authority": [
         *SYSTEM,
+        *AUDIT,
         *JETSTREAM,
         *FOREIGN_WORKER,
         *OTHER_NODE,
@@ -147,6 +161,7 @@ PUBLISH: dict[str, list[str]] = {
     "operator": [
         *SYSTEM,
         *AUTHORITY,
+        *AUDIT,
         *JETSTREAM,
         *BUCKETS,
         *CALLS,
@@ -165,6 +180,7 @@ WIDE = [">", "mmn.>", "mmn.fn.>", "mmn.jobs.>", "$SRV.>", "$JS.>", "$KV.>", "$O.
 SUBSCRIBE: dict[str, list[str]] = {
     "worker": [
         *WIDE,
+        "mmn.audit.*.*",
         "mmn.fn.echo.*",
         "mmn.fn.echo.n1_other",
         "mmn.fn.echo.n1_other.cancel",
@@ -184,6 +200,7 @@ SUBSCRIBE: dict[str, list[str]] = {
     ],
     "runtime": [
         *WIDE,
+        "mmn.audit.*.*",
         "mmn.node.*.drain",
         "mmn.node.n2.>",
         "mmn.out.*.*",
@@ -193,9 +210,18 @@ SUBSCRIBE: dict[str, list[str]] = {
         "$SRV.INFO.anchor",
         "$KV.functions.>",
     ],
-    "anchor": [*WIDE, "mmn.out.*.*", "mmn.logs.*", "_INBOX_m.gateway1.>", "$SRV.INFO.gateway", "$KV.users.>"],
+    "anchor": [
+        *WIDE,
+        "mmn.audit.*.*",
+        "mmn.out.*.*",
+        "mmn.logs.*",
+        "_INBOX_m.gateway1.>",
+        "$SRV.INFO.gateway",
+        "$KV.users.>",
+    ],
     "gateway": [
         *WIDE,
+        "mmn.audit.*.*",
         "mmn.out.*.*",
         "mmn.jobs.submit",
         "mmn.jobs.cancel",
@@ -206,6 +232,7 @@ SUBSCRIBE: dict[str, list[str]] = {
     ],
     "operator": [
         *WIDE,
+        "mmn.audit.*.*",
         "mmn.out.*.*",
         "mmn.jobs.submit",
         "mmn.jobs.cancelled",
@@ -215,6 +242,7 @@ SUBSCRIBE: dict[str, list[str]] = {
     ],
     "authority": [
         *WIDE,
+        "mmn.audit.*.*",
         "mmn.out.*.*",
         "mmn.jobs.submit",
         "mmn.logs.*",
@@ -312,7 +340,10 @@ async def test_what_a_role_needs_it_has(server: NatsServer, role: str) -> None:
             ],
             [subjects.SUBMIT, subjects.CANCEL, subjects.CANCELLED, subjects.HEALTH, subjects.SPENT],
         ),
-        "gateway": ([subjects.SUBMIT, subjects.CANCEL, "$SRV.PING", "$KV.functions.x"], [subjects.RESULTS]),
+        "gateway": (
+            [subjects.SUBMIT, subjects.CANCEL, "$SRV.PING", "$KV.functions.x", subjects.audit("gateway1", "change")],
+            [subjects.RESULTS],
+        ),
         "operator": ([subjects.SUBMIT, subjects.CANCEL, "$SRV.PING"], [subjects.RESULTS, "_INBOX.>"]),
         "admin": ([subjects.SUBMIT, "$SRV.PING", *CALLS], [subjects.RESULTS, "_INBOX.>"]),
         "authority": (["mmn.modules.health.authority", "_INBOX_m.gateway1.x"], [subjects.AUTHORITY]),

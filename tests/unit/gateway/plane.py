@@ -10,6 +10,7 @@ from argon2 import PasswordHasher
 from msgspec import Struct
 
 from contracts import codec
+from contracts.audit import AuditEntry
 from contracts.errors import Refused, Unavailable
 from contracts.functions import Deployment
 from contracts.jobs import CancelReply, CancelRequest, JobReceipt, JobRequest
@@ -18,8 +19,9 @@ from contracts.nodes import NodeReply
 from contracts.tail import CaughtUp, Start, StreamStatus
 from gateway.held import Bell
 from gateway.index import Index
-from gateway.network import Network, Record
+from gateway.network import Network
 from gateway.parts import Parts
+from gateway.records import Record
 from gateway.registry import Module, Registry
 from gateway.security.identities import Session, User
 from gateway.security.passwords import Passwords
@@ -97,6 +99,8 @@ class FakeNetwork:
         self.nodes: set[str] = set()
         self.asked: list[tuple[str, str, Struct]] = []
         self.cancelled: list[tuple[CancelRequest, str]] = []
+        self.entries: list[AuditEntry] = []
+        self.audit_fails = False
         self.answer: JobReceipt | CancelReply | Exception = Unavailable("no Anchor is running; try again later")
 
     def deployments(self) -> list[Deployment]:
@@ -165,6 +169,11 @@ class FakeNetwork:
     async def cancel(self, request: CancelRequest, *, client: str) -> CancelReply:
         self.cancelled.append((request, client))
         return self._answer(CancelReply)
+
+    async def store_entry(self, entry: AuditEntry) -> None:
+        if self.audit_fails:
+            raise Unavailable("the stream takes nothing")
+        self.entries.append(entry)
 
     def _answer(self, kind: type[T]) -> T:
         if isinstance(self.answer, Exception):

@@ -83,6 +83,7 @@ async def test_a_batch_is_applied_in_one_step(count: int) -> None:
     await index.take(streams.EVENTS, [event(n % 50 + 1, "accepted", job=f"j{n}") for n in range(count)])
     await index.take(streams.EVENTS, [CaughtUp()])
     await index.take(streams.RESULTS, [CaughtUp()])
+    await index.take(streams.AUDIT, [CaughtUp()])
     assert index.complete
     assert await index.detail("j0") is not None
     await index.close()

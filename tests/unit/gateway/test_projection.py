@@ -11,8 +11,8 @@ from contracts.errors import InvalidField
 from contracts.failure import Code, failed
 from contracts.jobs import EventKind, Job, JobEvent, JobReceipt, JobRequest
 from contracts.results import Result
-from gateway.network import Record
 from gateway.projection import SCHEMA_VERSION, Projection, Wanted
+from gateway.records import Record
 from tests.unit.gateway.plane import record
 
 REQUEST = JobRequest(function="echo", params={"a": 1})

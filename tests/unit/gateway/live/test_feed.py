@@ -19,7 +19,7 @@ from gateway.live.client import QUEUE_MESSAGES
 from gateway.live.feed import replay_after, replay_subject, token_of
 from gateway.live.hub import Filter, Hub
 from gateway.live.messages import STREAMS, Cursor, Subscribe, Topic, read
-from gateway.network import Record
+from gateway.records import Record
 from gateway.security.roles import TOPICS, Role
 from gateway.security.tokens import Tokens
 from tests.unit.gateway.plane import ListSource, Plane, record, status_of

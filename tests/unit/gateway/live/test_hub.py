@@ -10,7 +10,7 @@ from contracts import codec, streams
 from gateway.live.client import Client
 from gateway.live.hub import Filter, Hub, Replay, known, narrowed
 from gateway.live.messages import Pong
-from gateway.network import Record
+from gateway.records import Record
 from tests.kit.eventually import eventually
 from tests.unit.gateway.plane import ListSource, record
 
