@@ -132,6 +132,21 @@ class RolloutStep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     rollout: str = ""
 
 
+class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An author's public key, and 64 bytes in base64. It says nothing until `contracts.signatures` has verified it."""
+
+    author: str
+    value: str
+
+
+class Upload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who signed a bundle, who uploaded it, and when. Nodes believe the signature once they have verified it."""
+
+    signature: Signature
+    by: str = ""
+    at: str = ""
+
+
 class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The wish: function F at version V, `workers` on every node that has these labels.
 
@@ -139,7 +154,8 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `versions` maps every version ever deployed to its digest, so that a version stays
     what it was and a rollback knows where to go. While a `rollout` is under way, version, digest and
     manifest are still the old ones. `previous` is the version before this one; `history` holds the newest
-    steps, oldest first.
+    steps, oldest first. `uploads` has the signature of every digest in `versions`; one that is not there is
+    unsigned, and runs nowhere.
     """
 
     function: str
@@ -156,7 +172,13 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     previous: str = ""
     rollout: Rollout | None = None
     history: list[RolloutStep] = field(default_factory=list)
+    uploads: dict[str, Upload] = field(default_factory=dict)
     v: Literal[1] = 1
+
+    @property
+    def upload(self) -> Upload | None:
+        """How the deployed version came here; None: nobody signed it."""
+        return self.uploads.get(self.digest)
 
     @property
     def wanted(self) -> bool:

@@ -55,7 +55,8 @@ class Membership(Struct, frozen=True, kw_only=True):
     """What a host is told that has joined.
 
     `user_token` is the JWT for its user key; `instance` the id of a module's worker; `nats_ca` the authority
-    that vouches for NATS, in PEM, or null.
+    that vouches for NATS, in PEM, or null. `authors` are the public keys that the network trusts now, with names: a
+    node's own list begins with them.
     """
 
     kind: MemberKind
@@ -67,6 +68,7 @@ class Membership(Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     function: str = ""
     instance: str = ""
+    authors: dict[str, str] = {}
     v: int = 1
 
 

@@ -35,12 +35,25 @@ class Quality(Struct, frozen=True, kw_only=True):
     loop_lag_ns: int | None = None
 
 
+class Provenance(Struct, frozen=True, kw_only=True):
+    """Where the code that measured came from: its SHA-256, the author whose signature the node verified, who
+    uploaded it, and when (RFC 3339).
+    """
+
+    digest: str
+    author: str
+    uploader: str
+    uploaded: str
+
+
 class Result(Struct, frozen=True, kw_only=True):
     """The one result of a job.
 
     `params` are those applied, defaults filled in. `data` is the function's own report, with
     the shape of its result schema, or None when `failure` left nothing to report. `by` is the
-    instance that stored it: the worker, or an Anchor that closed a job nobody could run.
+    instance that stored it: the worker, or an Anchor that closed a job nobody could run. `provenance` is None
+    where no bundle ran. The worker writes all of it: code that lies about what it measured can lie here, too, and
+    only `by` is bound to its identity.
     """
 
     job: str
@@ -68,6 +81,7 @@ class Result(Struct, frozen=True, kw_only=True):
     data: dict[str, Any] | None = None
     metrics: list[str] = field(default_factory=list)
     """Names after the IANA performance metrics registry (RFC 8911, RFC 8912), where one fits."""
+    provenance: Provenance | None = None
 
 
 class Progress(Struct, frozen=True, kw_only=True):

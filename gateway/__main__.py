@@ -23,7 +23,9 @@ from contracts.bundles import base_environment
 from contracts.errors import MmnError
 from contracts.modules import Health
 from contracts.service import Service
+from contracts.signatures import read_authors
 from gateway.app import create_app
+from gateway.authors import Author, Authors
 from gateway.index import Index
 from gateway.network import Network
 from gateway.parts import Parts
@@ -64,6 +66,22 @@ async def first_user(settings: Settings, network: Network, passwords: Passwords)
     if written:
         log.info("first user made", user=name, role=made.role)
     return written
+
+
+async def first_authors(settings: Settings, network: Network) -> None:
+    """Trust the first authors when the network has no list of them yet, not even an empty one."""
+    file = settings.trusted_authors_file
+    if file is None:
+        return
+    try:
+        named = read_authors(await asyncio.to_thread(file.read_text), at=str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise MmnError(f"cannot read the first trusted authors from {file}: {error}") from error
+    since = clock.utc_now()
+    listed = [Author(key=key, name=name, by=settings.id, since=since) for key, name in named.items()]
+    _, written = await network.change_authors(lambda before: before or Authors(trusted=listed))
+    if written:
+        log.info("first authors trusted", authors=list(named))
 
 
 async def _stop(parts: Parts, server: Server, told: asyncio.Event) -> None:
@@ -165,6 +183,7 @@ async def run(settings: Settings, shipper: logs.LogShipper) -> None:
                 if await first_user(settings, network, passwords):
                     made = Note(object=settings.admin_user)
                     await parts.audit.record("change", "first_user", status=201, told=made)
+                await first_authors(settings, network)
             else:
                 log.warning("the network's buckets cannot be read yet; serving all the same")
             stopping = group.create_task(_stop(parts, server, told))

@@ -11,10 +11,12 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
+from contracts import signatures
 from gateway import errors
 from gateway.api.access import AccessController
 from gateway.api.audit import AuditController
 from gateway.api.auth import TokenController
+from gateway.api.authors import AuthorController
 from gateway.api.bundles import BundleController
 from gateway.api.functions import FunctionController
 from gateway.api.jobs import JobController, ResultController
@@ -51,6 +53,7 @@ def create_app(parts: Parts) -> Litestar:
             TokenController,
             UserController,
             AuditController,
+            AuthorController,
             BundleController,
             FunctionController,
             RestartController,
@@ -96,7 +99,7 @@ def _cors(origins: Sequence[str]) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Content-Type"],
+        allow_headers=["Authorization", "Content-Type", signatures.HEADER],
         expose_headers=["Location", "Retry-After"],
         allow_credentials=False,
         max_age=600,

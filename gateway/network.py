@@ -27,6 +27,8 @@ from contracts.modules import Announcement, Card, Health
 from contracts.nodes import NodeReply
 from contracts.storage import store
 from contracts.tail import CaughtUp, Start, StreamStatus, Tail, Watch, stream_status
+from gateway.authors import KEY as AUTHORS
+from gateway.authors import Authors
 from gateway.held import MAX_VALUE_BYTES, Bell, Held
 from gateway.records import Record, record_of
 from gateway.registry import Module, Registry
@@ -68,6 +70,8 @@ class Network:
         self._deployments = Held(streams.BUCKET_FUNCTIONS, Deployment)
         self._users = Held(streams.BUCKET_USERS, User, changed=self.bell.ring)
         self._sessions = Held(streams.BUCKET_SESSIONS, Session, changed=self.bell.ring)
+        # Not followed: read anew at each upload, so that whom it trusts is true at once.
+        self._authors = Held(streams.BUCKET_SETTINGS, Authors)
 
     @property
     def connected(self) -> bool:
@@ -205,6 +209,17 @@ class Network:
         if hashlib.sha256(data).hexdigest() != digest:
             raise Refused(409, "bundle-changed", f"the bundle {digest[:12]} has another content than its name says")
         return data
+
+    async def authors(self) -> Authors:
+        """The authors whose bundles the network takes. Raises Unavailable."""
+        found, _ = await self._current(self._authors, AUTHORS)
+        return found or Authors()
+
+    async def change_authors(self, change: Callable[[Authors | None], Authors]) -> tuple[Authors, bool]:
+        """Replace them by what `change` makes of them; None: there has never been a list."""
+        found, written = await self._change(self._authors, AUTHORS, change)
+        assert found is not None
+        return found, written
 
     # --- users --------------------------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     With `tls_cert` and `tls_key` (PEM files, the certificate's chain included) it speaks TLS 1.3 and nothing
     else. `behind_tls`: people reach it by https, which a proxy in front of it ends. `proxies`: whose word on
     a client's address counts (X-Forwarded-For). `cors_origins`: whose pages may use the API from a browser.
-    The first user, `admin_user`, is made from `admin_password_file` when there is no admin at all.
+    The first user, `admin_user`, is made from `admin_password_file` when there is no admin at all,
+    the first list of trusted authors from `trusted_authors_file` when the network has no such list.
     """
 
     nats_creds: Path
@@ -44,6 +45,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     token_key_file: Path | None = None
     admin_user: str = "admin"
     admin_password_file: Path | None = None
+    trusted_authors_file: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property

@@ -1,4 +1,4 @@
-"""Bundles on this node: fetched by digest, checked again, unpacked once, read-only from then on.
+"""Bundles on this node: fetched by digest, signature and content checked again, unpacked once, read-only from then on.
 
     <state>/bundles/<digest>/bundle.json     what inspection found
     <state>/bundles/<digest>/code/           the unpacked wheel, with bytecode
@@ -30,6 +30,8 @@ from contracts.bundles import BundleInfo, inspect_wheel, unpack_wheel
 from contracts.bus import Bus
 from contracts.errors import MmnError
 from contracts.functions import DIGEST, MAX_BUNDLE_BYTES, Deployment
+from contracts.results import Provenance
+from runtime.authors import Authors, NoList, Untrusted
 
 log = structlog.get_logger(__name__)
 
@@ -50,10 +52,16 @@ class NoBundle(MmnError):
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """An unpacked bundle: what inspection found, and the folder of its code."""
+    """An unpacked bundle: what inspection found, the folder of its code, and whose it is, as verified here."""
 
     info: BundleInfo
     code: Path
+    provenance: Provenance | None = None
+
+    @property
+    def author(self) -> str | None:
+        """Whose signature was verified."""
+        return self.provenance.author if self.provenance else None
 
 
 class Kept(NamedTuple):
@@ -79,9 +87,10 @@ def surplus(kept: Iterable[Kept], wanted: Collection[str], functions: Collection
 class Bundles:
     """The bundles under one folder."""
 
-    def __init__(self, bus: Bus, folder: Path) -> None:
+    def __init__(self, bus: Bus, folder: Path, authors: Authors) -> None:
         self._bus = bus
         self._folder = folder
+        self._authors = authors
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         for left in folder.glob(".*"):
@@ -121,10 +130,15 @@ class Bundles:
         return found
 
     async def get(self, deployment: Deployment) -> Bundle:
-        """Return the bundle of a deployment, fetched if need be. Raises NoBundle."""
+        """Return the bundle of a deployment, fetched if need be. Raises NoBundle.
+
+        Its signature is verified each time, also when it lies here already: its author may be trusted no more. It is
+        for the digest, and what is fetched must have that digest before anything is done with it.
+        """
         digest = deployment.digest
         if not DIGEST.fullmatch(digest):
             raise NoBundle(f"not a digest: {digest[:80]!r}", for_good=True)
+        provenance = self._admitted(deployment)
         async with self._locks[digest]:
             bundle = self._present(digest)
             if bundle is None:
@@ -134,7 +148,15 @@ class Bundles:
         if (info.function, info.version) != (deployment.function, deployment.version):
             found, wished = f"{info.function} {info.version}", f"{deployment.function} {deployment.version}"
             raise NoBundle(f"the bundle {digest[:12]} is {found}, not {wished}", for_good=True)
-        return bundle
+        return msgspec.structs.replace(bundle, provenance=provenance)
+
+    def _admitted(self, deployment: Deployment) -> Provenance:
+        try:
+            return self._authors.admit(deployment)
+        except Untrusted as error:
+            raise NoBundle(str(error), for_good=True) from error
+        except NoList as error:
+            raise NoBundle(str(error)) from error
 
     def _present(self, digest: str) -> Bundle | None:
         folder = self._folder / digest

@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from contracts.functions import Manifest
+from contracts.results import Provenance
 from runtime.targets import TargetPolicy
 
 MAX_FRAME_BYTES: Final = 1024 * 1024
@@ -55,6 +56,7 @@ class Assignment(Struct, frozen=True, kw_only=True):
     targets: TargetPolicy = TargetPolicy()
     nats_ca: str | None = None
     log_level: str = "info"
+    provenance: Provenance | None = None
 
 
 class Hello(Struct, frozen=True, tag="hello"):

@@ -51,7 +51,7 @@ class Fleet:
         self._signer = signer
         self._targets = settings.targets()
         self._ca = read_ca(settings.nats_ca)
-        self._bundles = Bundles(bus, settings.state_dir / "bundles")
+        self._bundles = Bundles(bus, settings.state_dir / "bundles", settings.authors())
         self._scratch = settings.state_dir / "scratch"
         # What a killed runtime's workers have left.
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -292,6 +292,7 @@ class Fleet:
             targets=self._targets,
             nats_ca=self._ca,
             log_level=self._settings.log_level,
+            provenance=bundle.provenance,
         )
 
     # --- what happened ---------------------------------------------------------------------------------------

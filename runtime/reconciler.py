@@ -147,4 +147,6 @@ def begun_or_ended(before: Deployment, after: Deployment) -> set[str]:
 
 def changed(before: Deployment, after: Deployment) -> bool:
     """Whether something else is wished than before: what failed then may succeed now."""
-    return any(getattr(before, name) != getattr(after, name) for name in ("digest", "enabled", "workers", "match"))
+    return any(
+        getattr(before, name) != getattr(after, name) for name in ("digest", "enabled", "workers", "match", "upload")
+    )

@@ -292,6 +292,7 @@ class Measuring:
             failure=_concealed(measured.failure),
             data=data,
             metrics=measured.metrics,
+            provenance=self._who.provenance,
         )
 
     async def _store(self, result: Result, deadline_ns: int) -> tuple[int | None, Result]:

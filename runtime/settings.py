@@ -12,6 +12,8 @@ from msgspec import Meta, Struct, field
 from contracts import settings
 from contracts.errors import InvalidField
 from contracts.functions import check_labels, check_node
+from contracts.signatures import check_author
+from runtime.authors import Authors, NoList
 from runtime.targets import RESOLVERS, TargetPolicy, infrastructure, read_networks
 
 
@@ -26,6 +28,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `allow_targets` and `deny_targets` are lists of addresses and networks; `resolvers` in them stands for
     the node's own name servers. What is not public is refused unless it is allowed; what is denied is
     refused always.
+    `trusted_authors` and the lines of `trusted_authors_file` are the public keys whose bundles run here. With
+    `third_parties` bundles of others run too, if they are signed. The file is read at each start of a worker.
     """
 
     nats_url: str
@@ -42,6 +46,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_level: str = "info"
     allow_targets: list[str] = field(default_factory=lambda: [RESOLVERS])
     deny_targets: list[str] = field(default_factory=list)
+    trusted_authors: list[str] = field(default_factory=list)
+    trusted_authors_file: Path | None = None
+    third_parties: bool = False
+
+    def authors(self) -> Authors:
+        """Whose bundles run here. Raises InvalidField."""
+        named = [check_author(one, at="MMN_RUNTIME_TRUSTED_AUTHORS") for one in self.trusted_authors]
+        return Authors(named, self.trusted_authors_file, third_parties=self.third_parties)
 
     def targets(self) -> TargetPolicy:
         """What may be measured from here. Raises InvalidField."""
@@ -59,6 +71,8 @@ def load(env: Mapping[str, str] = os.environ) -> Settings:
         check_node(found.node, at="MMN_RUNTIME_NODE")
         check_labels(found.labels, at="MMN_RUNTIME_LABELS")
         found.targets()
-    except InvalidField as error:
+        # Better now than at the first worker.
+        found.authors().trusted()
+    except (InvalidField, NoList) as error:
         raise settings.BadSetting(str(error)) from error
     return found

@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Controller, Request, Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
+from msgspec.structs import replace
 
 from contracts.membership import Invitation, Invite, Join, Members, Membership, Revoke
 from gateway.errors import Problem
@@ -18,7 +19,7 @@ Asked = Request[Any, Any, Any]
 
 
 class AccessController(Controller):
-    """Everything here is the authority's to decide; the gateway only passes it on."""
+    """Everything here is the authority's to decide; the gateway passes it on, and tells nodes whom the network trusts."""
 
     path = f"{API}/access"
     tags = ("access",)
@@ -44,6 +45,9 @@ class AccessController(Controller):
     async def join(self, data: JSONBody[Join], request: Asked, parts: Given) -> Response[Membership]:
         joined = await parts.network.ask_authority("join", data, Membership)
         note(request, object=f"{joined.kind} {joined.name}")
+        if joined.kind == "node":
+            listed = {one.key: one.name for one in (await parts.network.authors()).trusted}
+            joined = replace(joined, authors=listed)
         return Response(joined, headers={"Cache-Control": "no-store"})
 
     @post("/revoke", summary="Cut off a member or a user at once", operation_id="revoke_member", status_code=200)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
@@ -14,13 +16,13 @@ from litestar.di import NamedDependency, Provide
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import FromQuery, HeaderParameter, QueryParameter
 from msgspec import Struct
 
-from contracts import clock
+from contracts import clock, signatures
 from contracts.bundles import BundleInfo, inspect_wheel
 from contracts.errors import InvalidField, Refused
-from contracts.functions import MAX_BUNDLE_BYTES, Deployment, Strategy, check_labels
+from contracts.functions import MAX_BUNDLE_BYTES, Deployment, Strategy, Upload, check_labels
 from contracts.rollouts import Version, begin, replace_at_once, roll_back
 from gateway.errors import Problem
 from gateway.parts import Given
@@ -64,7 +66,8 @@ class UploadOperation(Operation):
 
     def __post_init__(self) -> None:
         wheel = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
-        form = Schema(type=OpenAPIType.OBJECT, properties={"file": wheel}, required=["file"])
+        text = Schema(type=OpenAPIType.STRING, description=f"instead of the header {signatures.HEADER}")
+        form = Schema(type=OpenAPIType.OBJECT, properties={"file": wheel, "signature": text}, required=["file"])
         content = {media: OpenAPIMediaType(schema=wheel) for media in _RAW}
         self.request_body = RequestBody(
             description="A wheel", required=True, content={**content, _FORM: OpenAPIMediaType(schema=form)}
@@ -114,7 +117,8 @@ class BundleController(Controller):
         request_max_body_size=MAX_BUNDLE_BYTES + _MULTIPART_BYTES,
         responses={
             200: ResponseSpec(Deployment, description="The version was known; the deployment is as asked"),
-            400: ResponseSpec(Problem, description="The bundle breaks a rule; `reason` and `field` say which"),
+            400: ResponseSpec(Problem, description="The bundle or its signature breaks a rule; `reason` says which"),
+            403: ResponseSpec(Problem, description="The role is too low, or the author is not trusted"),
             409: ResponseSpec(Problem, description="This version was uploaded before with other content"),
         },
     )
@@ -130,23 +134,34 @@ class BundleController(Controller):
             list[str] | None, QueryParameter(description="key=value, repeated; one empty value clears")
         ] = None,
         enabled: FromQuery[bool | None] = None,
+        signed: Annotated[
+            str | None, HeaderParameter(name=signatures.HEADER, description="the line in the wheel's .sig file")
+        ] = None,
     ) -> Response[Deployment]:
+        """The signature is checked before the wheel is opened."""
         wish = Wish(workers=workers, match=labels(match), enabled=enabled)
-        data, name = await _body(request)
+        data, name, beside = await _body(request)
+        user, now = request.auth.sub, clock.utc_now()
+        line = signed or beside
+        signature = (await parts.network.authors()).check(
+            signatures.read(line) if line else None, hashlib.sha256(data).hexdigest()
+        )
         async with parts.inspecting:
             info = await asyncio.to_thread(
                 inspect_wheel, data, filename=filename or name, environment=parts.environment
             )
-        note(request, object=f"{info.function} {info.version}", detail=f"sha256={info.digest}")
-        user, now = request.auth.sub, clock.utc_now()
+        note(
+            request, object=f"{info.function} {info.version}", detail=f"sha256={info.digest} author={signature.author}"
+        )
+        upload = Upload(signature=signature, by=user, at=now)
         known = any(
             one.function == info.function and info.version in one.versions for one in parts.network.deployments()
         )
         # First what can be refused, then the bundle, then the wish: a node never wants what is not there.
-        deployed(_held(parts, info.function), info, wish, way, user=user, now=now)
+        deployed(_held(parts, info.function), info, wish, way, upload)
         await parts.network.store_bundle(info.digest, data)
         deployment, _ = await parts.network.change_deployment(
-            info.function, lambda before: deployed(before, info, wish, way, user=user, now=now)
+            info.function, lambda before: deployed(before, info, wish, way, upload)
         )
         return Response(deployment, status_code=200 if known else 201)
 
@@ -174,11 +189,13 @@ def strategy_of(steps: list[float] | None, hold: float | None, *, paired: bool) 
     return Strategy(steps=chosen, hold_s=usual.hold_s if hold is None else hold, paired=paired)
 
 
-def deployed(before: Deployment | None, info: BundleInfo, wish: Wish, way: Way, *, user: str, now: str) -> Deployment:
+def deployed(before: Deployment | None, info: BundleInfo, wish: Wish, way: Way, upload: Upload) -> Deployment:
     """The deployment after an upload. Raises Refused (409) when the version has other content already.
 
-    A new version of what runs begins a rollout; without one running there is nothing to protect.
+    A new version of what runs begins a rollout; without one running there is nothing to protect. What was uploaded
+    before stays known as it was then, unless somebody else has signed it now.
     """
+    user, now = upload.by, upload.at
     versions = dict(before.versions) if before else {}
     if versions.setdefault(info.version, info.digest) != info.digest:
         rule = f"{info.function} {info.version} was uploaded before with other content; give it a new version"
@@ -190,6 +207,7 @@ def deployed(before: Deployment | None, info: BundleInfo, wish: Wish, way: Way, 
         match=base.match if wish.match is None else wish.match,
         enabled=base.enabled if wish.enabled is None else wish.enabled,
         versions=versions,
+        uploads=_known(base.uploads, info.digest, upload),
     )
     if base.digest == info.digest:
         reason = f"{info.version} was uploaded again"
@@ -212,18 +230,27 @@ def deployed(before: Deployment | None, info: BundleInfo, wish: Wish, way: Way, 
     return begin(wished, new, way.strategy, at=now, by=user)
 
 
+def _known(before: Mapping[str, Upload], digest: str, upload: Upload) -> dict[str, Upload]:
+    known = before.get(digest)
+    same = known is not None and known.signature.author == upload.signature.author
+    return dict(before) if same else {**before, digest: upload}
+
+
 def _held(parts: Given, name: str) -> Deployment | None:
     return next((one for one in parts.network.deployments() if one.function == name), None)
 
 
-async def _body(request: Request[Any, Any, Any]) -> tuple[bytes, str | None]:
-    """The wheel, and the name it came under, if any."""
+async def _body(request: Request[Any, Any, Any]) -> tuple[bytes, str | None, str | None]:
+    """The wheel, the name it came under, if any, and the signature that came in the same form, if any."""
     media = request.content_type[0]
     if media in _RAW:
-        return await request.body(), None
+        return await request.body(), None, None
     if media == _FORM:
-        file = (await request.form()).get("file")
+        form = await request.form()
+        file, line = form.get("file"), form.get("signature")
         if not isinstance(file, UploadFile):
             raise InvalidField("file", "must be the wheel, as a file of the form")
-        return await file.read(), file.filename
+        if isinstance(line, UploadFile):
+            line = (await line.read()).decode(errors="replace")
+        return await file.read(), file.filename, line
     raise Refused(415, "unsupported-media-type", f"send the wheel as {', '.join(_RAW)} or {_FORM}, not {media!r}")

@@ -19,7 +19,7 @@ from contracts.errors import Refused
 from contracts.evidence import Comparison, compare, merge
 from contracts.functions import Deployment
 from contracts.modules import Card
-from contracts.rollouts import Version, promote, return_to, roll_back
+from contracts.rollouts import Version, on_its_way, promote, return_to, roll_back
 from gateway import errors
 from gateway.nodes import Problem, problems
 from gateway.parts import Given
@@ -127,8 +127,15 @@ class FunctionController(Controller):
         status_code=200,
     )
     async def promote(self, name: FunctionName, request: Request[Any, Claims, Any], parts: Given) -> Deployment:
-        at, user = clock.utc_now(), request.auth.sub
-        return await _end(parts, name, lambda held: promote(held, at=at, by=user, reason="by request"))
+        at, user, authors = clock.utc_now(), request.auth.sub, await parts.network.authors()
+
+        def take_over(held: Deployment) -> Deployment:
+            new = on_its_way(held)
+            if new is not None:
+                authors.check(new.upload.signature if new.upload else None, new.digest)
+            return promote(held, at=at, by=user, reason="by request")
+
+        return await _end(parts, name, take_over)
 
     @post(
         "/{name:str}/rollback",
@@ -181,9 +188,15 @@ async def _earlier(parts: Given, held: Deployment, version: str) -> Version:
         known = ", ".join(held.versions)
         raise Refused(404, "no-such-version", f"{held.function} has had no version {version!r}; there are: {known}")
     data = await parts.network.bundle(digest)
+    upload = held.uploads.get(digest)
+    # Whoever signed it may be trusted no more. The store has computed the digest of what it read.
+    (await parts.network.authors()).check(upload.signature if upload else None, digest)
     async with parts.inspecting:
         info = await asyncio.to_thread(inspect_wheel, data, environment=parts.environment)
-    return Version(version=version, digest=digest, manifest=info.manifest, size=info.size)
+    by, at = (upload.by, upload.at) if upload else ("", "")
+    return Version(
+        version=version, digest=digest, manifest=info.manifest, size=info.size, uploaded_by=by, uploaded_at=at
+    )
 
 
 def _comparison(deployment: Deployment, modules: list[Module]) -> Comparison | None:

@@ -12,7 +12,7 @@ import structlog
 import typer
 
 from contracts.errors import MmnError
-from gateway.cli import access, exits, functions, jobs, lifecycle, modules, nodes, render, users
+from gateway.cli import access, authors, exits, functions, jobs, keys, lifecycle, modules, nodes, render, users
 from gateway.cli.audit import audit
 from gateway.cli.demo import demo
 from gateway.cli.deploy import deploy
@@ -65,6 +65,8 @@ app.command(rich_help_panel=ELSEWHERE)(provision)
 app.command(rich_help_panel=ELSEWHERE)(streams)
 app.command(rich_help_panel=AUTHORS)(new)
 app.command(rich_help_panel=AUTHORS)(deploy)
+app.add_typer(keys.app, name="key", rich_help_panel=AUTHORS)
+app.add_typer(authors.app, name="authors", rich_help_panel=AUTHORS)
 functions.app.command()(lifecycle.restart)
 functions.app.command()(lifecycle.delete)
 app.add_typer(functions.app, name="functions", rich_help_panel=AUTHORS)

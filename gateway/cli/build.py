@@ -20,7 +20,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 async def wheel(path: Path) -> tuple[str, bytes]:
     """Name and bytes of a wheel: read when `path` is one, built when it is a folder. Raises Stop."""
-    return await _built(path) if _is_folder(path) else (path.name, _read(path))
+    return await _built(path) if _is_folder(path) else (path.name, read(path))
 
 
 async def _built(folder: Path) -> tuple[str, bytes]:
@@ -67,10 +67,11 @@ def _only_wheel(folder: Path, out: Path) -> tuple[str, bytes]:
     made = sorted(out.glob("*.whl"))
     if len(made) != 1:
         raise Stop(Exit.BAD_INPUT, "the bundle cannot be built", f"{folder}: {len(made)} wheels came out, not one")
-    return made[0].name, _read(made[0])
+    return made[0].name, read(made[0])
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """The bytes of a wheel. Raises Stop."""
     try:
         size = path.stat().st_size
         if size > MAX_BUNDLE_BYTES:

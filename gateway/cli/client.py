@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from contracts import clock
+from contracts import clock, signatures
 from contracts.membership import Join, Membership
 from gateway.cli import exits
 from gateway.cli.exits import Exit, Stop
@@ -153,9 +153,9 @@ class Client:
         """DELETE an API path."""
         return await self._authorised("DELETE", path)
 
-    async def upload(self, path: str, data: bytes, query: Sequence[tuple[str, str]]) -> Any:
-        """POST raw bytes, such as a wheel."""
-        headers = {"Content-Type": "application/octet-stream"}
+    async def upload(self, path: str, data: bytes, query: Sequence[tuple[str, str]], *, signature: str) -> Any:
+        """POST raw bytes, such as a wheel, with their signature."""
+        headers = {"Content-Type": "application/octet-stream", signatures.HEADER: signature}
         return await self._authorised("POST", path, params=query, data=data, headers=headers, timeout=120.0)
 
     async def follow(

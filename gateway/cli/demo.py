@@ -10,13 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
+import nkeys
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from contracts import clock
-from gateway.cli import render, runner, settings
+from gateway.cli import authorship, build, render, runner, settings
 from gateway.cli.client import Client
 from gateway.cli.deploy import Outcome, until_settled, upload
 from gateway.cli.exits import Exit, Stop
@@ -124,7 +125,8 @@ async def _show(network: LocalNetwork, bundles: Sequence[Path], step: Callable[[
     async with Client(session) as client, nameserver() as dns_port:
         await client.token()
         step(f"logged in to {network.url}")
-        lacking = {name: why for bundle in bundles for name, why in await _deploy(client, bundle, step)}
+        author = authorship.read(network.author_file)
+        lacking = {name: why for bundle in bundles for name, why in await _deploy(client, bundle, author, step)}
         results: list[dict[str, Any]] = []
         system = settings.load().demo_system_resolver
         for shot in shots(network.url, dns_port, system_resolver=system):
@@ -142,9 +144,11 @@ async def _show(network: LocalNetwork, bundles: Sequence[Path], step: Callable[[
     return list(lacking.values())
 
 
-async def _deploy(client: Client, bundle: Path, step: Callable[[str], None]) -> list[tuple[str, str]]:
+async def _deploy(
+    client: Client, bundle: Path, author: nkeys.KeyPair, step: Callable[[str], None]
+) -> list[tuple[str, str]]:
     """Deploy one function. Returns its name and the reason when no node could start it."""
-    deployment = await upload(client, bundle)
+    deployment = await upload(client, await build.wheel(bundle), key=author)
     name = f"{deployment['function']} {deployment['version']}"
     step(f"uploaded {name}")
     seen = await until_settled(client, deployment, within=_DEPLOY_S, show=lambda _seen: None)

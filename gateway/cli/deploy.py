@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import nkeys
 import typer
 from msgspec import Struct
 from rich.status import Status
 
 from contracts import clock
-from gateway.cli import build, render, rollout, runner
+from gateway.cli import authorship, build, keys, render, rollout, runner, settings
 from gateway.cli.client import Client
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.up import labels
@@ -70,20 +71,21 @@ def _outcome(node: str, modules: Sequence[Mapping[str, Any]], deployment: Mappin
 
 async def upload(
     client: Client,
-    bundle: Path,
+    wheel: tuple[str, bytes],
     *,
     workers: int | None = None,
     match: Mapping[str, str] | None = None,
     way: Sequence[tuple[str, str]] = (),
+    key: nkeys.KeyPair,
 ) -> dict[str, Any]:
-    """Build if need be, and upload. Returns the deployment as the gateway tells it."""
-    name, data = await build.wheel(bundle)
+    """Sign and upload a wheel, given with its name. Returns the deployment as the gateway tells it."""
+    name, data = wheel
     query = [("filename", name), *way]
     if match is not None:
         query += [("match", f"{key}={value}") for key, value in match.items()] or [("match", "")]
     if workers is not None:
         query.append(("workers", str(workers)))
-    told = await client.upload("/bundles", data, query)
+    told = await client.upload("/bundles", data, query, signature=authorship.signed(data, key))
     return dict(told)
 
 
@@ -147,10 +149,11 @@ def deploy(
     within: Annotated[
         float, typer.Option("--timeout", min=1, help="Seconds to wait at most, the holds of steps not counted.")
     ] = 90.0,
+    key: keys.Key = None,
     url: runner.Url = None,
     _output: render.Output = None,
 ) -> None:
-    """Deploy a function: build it, upload it, wait until the nodes run it.
+    """Deploy a function: build it, sign it, upload it, wait until the nodes run it.
 
     A new version of what runs takes over step by step, and is rolled back by itself when it is worse.
 
@@ -163,7 +166,7 @@ def deploy(
     wanted = None if match is None else labels([word for word in match if word])
     way = rollout.query(canary=canary, hold=hold, paired=paired, at_once=at_once)
     code = runner.converse(
-        url, lambda client: _deploy(client, bundle, workers, wanted, way, within=within if wait else None)
+        url, lambda client: _deploy(client, bundle, workers, wanted, way, within=within if wait else None, key=key)
     )
     if code is not Exit.OK:
         raise typer.Exit(code)
@@ -177,11 +180,14 @@ async def _deploy(
     way: Sequence[tuple[str, str]],
     *,
     within: float | None,
+    key: Path | None,
 ) -> Exit:
     ending: rollout.Ending | None = None
     seen: list[Outcome] = []
     with Status(f"uploading {bundle}", console=render.stderr()) as status:
-        deployment = await upload(client, bundle, workers=workers, match=match, way=way)
+        wheel = await build.wheel(bundle)
+        own = authorship.read(authorship.find(settings.load(), client.url, key))
+        deployment = await upload(client, wheel, workers=workers, match=match, way=way, key=own)
         if within is not None and deployment.get("rollout"):
             ending = await rollout.until_over(client, deployment, within=within, show=status.update)
             deployment = dict(ending.deployment)

@@ -80,6 +80,7 @@ def show(context: typer.Context, name: Name, url: runner.Url = None, _output: re
     state = "enabled" if wish["enabled"] else "disabled"
     where = render.text(wish.get("match") or "all nodes")
     console.print(f"{state}, {wish['workers']} workers on {escape(where)}, needs {render.text(manifest.get('needs'))}")
+    console.print(f"{escape(signed(wish))} (sha256 {wish['digest'][:12]})")
     if wish.get("rollout"):
         console.print(f"on its way: {escape(rollout.progress(told))}")
     if wish.get("history"):
@@ -94,6 +95,14 @@ def show(context: typer.Context, name: Name, url: runner.Url = None, _output: re
     for one in told.get("instances") or []:
         reason = f" ({one['reason']})" if one.get("reason") else ""
         console.print(f"{one.get('instance')} {one.get('state')}{escape(reason)}")
+
+
+def signed(wish: Mapping[str, Any]) -> str:
+    """Who signed and who uploaded the deployed version."""
+    upload = (wish.get("uploads") or {}).get(wish["digest"])
+    if upload is None:
+        return "not signed, so no node runs it"
+    return f"signed by {upload['signature']['author']}, uploaded by {upload['by']} at {upload['at']}"
 
 
 def parameters(schema: Mapping[str, Any]) -> Table:

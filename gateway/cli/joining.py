@@ -15,7 +15,7 @@ import nkeys
 from contracts.access import tokens
 from contracts.access.provision import write_secret
 from contracts.membership import Join, MemberKind, Membership
-from gateway.cli import settings
+from gateway.cli import authorship, settings
 from gateway.cli.client import Client
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.session import Session
@@ -35,9 +35,18 @@ def read(token: str, url: str | None) -> tuple[str, str | None]:
 
 
 async def join(
-    url: str | None, token: str, *, kind: MemberKind, folder: Path | None, name: str = ""
+    url: str | None,
+    token: str,
+    *,
+    kind: MemberKind,
+    folder: Path | None,
+    name: str = "",
+    authors: Mapping[str, str] | None = None,
 ) -> tuple[Membership, Path]:
-    """Use up a token and write what this host was given. Returns the membership and its folder. Raises Stop."""
+    """Use up a token and write what this host was given. Returns the membership and its folder. Raises Stop.
+
+    A node trusts `authors`, else those that the network trusts now; a list that lies in the folder stays.
+    """
     state = settings.load().state
     token, url = read(token, url)
     user, signing = tokens.new_user_key(), tokens.new_key(nkeys.PREFIX_BYTE_ACCOUNT)
@@ -58,6 +67,8 @@ async def join(
         if told.kind == "node":
             write_secret(place / "signing.key", tokens.seed(signing))
             (place / "state").mkdir(mode=0o700, exist_ok=True)
+            if not (place / authorship.AUTHORS_FILE).exists():
+                authorship.list_authors(place, authors or told.authors)
             lines = "".join(f"{key}={shlex.quote(value)}\n" for key, value in node_settings(told, place).items())
             write_secret(place / ENV_FILE, lines)
         write_secret(place / "membership.json", msgspec.json.format(msgspec.json.encode(told)).decode())
@@ -76,6 +87,7 @@ def node_settings(told: Membership, place: Path) -> Mapping[str, str]:
         "MMN_RUNTIME_SIGNING_KEY": str(place / "signing.key"),
         "MMN_RUNTIME_MEASURE_ACCOUNT": told.measure_account,
         "MMN_RUNTIME_STATE_DIR": str(place / "state"),
+        "MMN_RUNTIME_TRUSTED_AUTHORS_FILE": str(place / authorship.AUTHORS_FILE),
     }
     return found | ({"MMN_NATS_CA": str(place / "ca.crt")} if told.nats_ca is not None else {})
 

@@ -22,7 +22,7 @@ from contracts import bus, streams, subjects
 from contracts.access import book, provision
 from contracts.access.ca import LocalCa
 from contracts.errors import Unavailable
-from gateway.cli import identities, processes
+from gateway.cli import authorship, identities, processes
 from gateway.cli.embedded import EmbeddedServer, certificate
 from gateway.cli.exits import Exit, Stop, sole
 from gateway.cli.stack import Program, Stack, tail_of
@@ -81,6 +81,8 @@ class LocalNetwork:
         self.stack = stack
         self.files = provision.NetworkFiles(wish.folder)
         self.password_file = wish.folder / identities.PASSWORD_FILE
+        self.authors_file = wish.folder / authorship.AUTHORS_FILE
+        self.author_file = wish.folder / authorship.KEY_FILE
         self.nats_url = wish.nats_url or ""
         self.url = ""
         self.nodes = wish.node_names()
@@ -110,6 +112,7 @@ class LocalNetwork:
         """Start everything and return when all of it is ready. Raises Stop."""
         credentials = self.credentials()
         identities.password_file(self.files)
+        identities.authors(self.wish.folder)
         (self.wish.folder / "logs").mkdir(mode=0o700, exist_ok=True)
         if self.wish.nats_url is None:
             say("starting NATS")
@@ -221,6 +224,7 @@ class LocalNetwork:
             "nats": {"url": self.nats_url, "ca": str(self.nats_ca) if self.nats_ca else None},
             "credentials": {name: str(path) for name, path in self.credentials().items()},
             "admin": {"user": processes.ADMIN, "password_file": str(self.password_file)},
+            "author": {"key_file": str(self.author_file), "trusted_file": str(self.authors_file)},
             "nodes": self.nodes,
             "pids": {
                 "mmn": [os.getpid()],

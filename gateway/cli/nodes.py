@@ -11,7 +11,7 @@ import typer
 from rich.status import Status
 
 from contracts.membership import Invite, Revoke
-from gateway.cli import access, joining, render, runner
+from gateway.cli import access, authorship, joining, render, runner
 from gateway.cli.client import Client
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.up import Labels, labels
@@ -105,6 +105,15 @@ def join(
         bool, typer.Option("--start/--no-start", help="Become the node's runtime at once, or only write its settings.")
     ] = True,
     name: Annotated[str, typer.Option("--name", help="Refuse a token for any other node.")] = "",
+    author: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--author",
+            metavar="KEY",
+            help="Run only bundles of this author; repeat it. Default: of those whom the network trusts today.",
+            show_default=False,
+        ),
+    ] = None,
     url: runner.Url = None,
 ) -> None:
     """Join as a node, on the host that is to be it: its keys are made here and never leave.
@@ -112,7 +121,11 @@ def join(
     Examples:
         mmn nodes join mmn-join-... --url https://mmn.example.net
     """
-    told, place = runner.run(joining.join(url or context.obj, token, kind="node", folder=folder, name=name))
+    trusted = authorship.named(author or [])
+    told, place = runner.run(
+        joining.join(url or context.obj, token, kind="node", folder=folder, name=name, authors=trusted)
+    )
+    render.note(f"runs bundles of the authors in {place / authorship.AUTHORS_FILE}, which is this node's own list")
     render.note(f"joined as node {told.name}; keys and settings in {place}")
     render.note(f"start it again by: (set -a; . {place / joining.ENV_FILE}; exec python -m runtime)")
     if start:

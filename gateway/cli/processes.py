@@ -105,6 +105,7 @@ class Launch:
             **self._gateway_tls(),
             "MMN_GATEWAY_ADMIN_USER": ADMIN,
             "MMN_GATEWAY_ADMIN_PASSWORD_FILE": str(network.password_file),
+            "MMN_GATEWAY_TRUSTED_AUTHORS_FILE": str(network.authors_file),
         }
 
     def _gateway_tls(self) -> dict[str, str]:
@@ -125,6 +126,7 @@ class Launch:
             "MMN_RUNTIME_SIGNING_KEY": str(network.files.node_key(node)),
             "MMN_RUNTIME_MEASURE_ACCOUNT": network.files.account_key("MEASURE"),
             "MMN_RUNTIME_STATE_DIR": str(network.wish.folder / "runtime" / node),
+            "MMN_RUNTIME_TRUSTED_AUTHORS_FILE": str(network.authors_file),
         }
 
 

@@ -16,7 +16,7 @@ from contracts.access.serverconf import Sync, TlsFiles
 from contracts.errors import InvalidField, Unavailable
 from contracts.functions import check_node
 from contracts.streams import QUEUE_BOUND
-from gateway.cli import identities, render, runner
+from gateway.cli import authorship, identities, render, runner
 from gateway.cli.embedded import certificate
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.local import alone
@@ -48,6 +48,15 @@ def provision(
             show_default=False,
         ),
     ] = None,
+    author: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--author",
+            metavar="KEY",
+            help="An author's public key to trust; repeat it. Without any the network gets an author of its own.",
+            show_default=False,
+        ),
+    ] = None,
     hand_out: Annotated[
         Path | None,
         typer.Option("--hand-out", help="Copy here, to a folder each, what each process may know.", show_default=False),
@@ -57,19 +66,20 @@ def provision(
 
     What is there already is kept; the same command with more nodes adds those.
     --dir then holds the operator's key: no service needs it. Each service needs its own folder of --hand-out:
-    nats, streams, anchor, gateway, operator and admin (for people), node-n1 and so on. The server speaks TLS 1.3; its
+    nats, streams, anchor, gateway, operator, admin and author (for people), node-n1 and so on. The server speaks TLS 1.3; its
     certificate is renewed by the same command, and is good for --host, --name and this machine.
 
     Examples:
         mmn provision --dir net --nodes fra1,ber1
         mmn provision --dir net --nodes fra1 --host 0.0.0.0 --name nats.example.net --hand-out out
     """
-    wanted, state = node_ids(nodes), state_folder(folder)
+    wanted, state, authors = node_ids(nodes), state_folder(folder), authorship.named(author or [])
     place = data.expanduser() if data else None
     sync: Sync = "always" if sync_always else "2m"
     with alone(state):
         files = access.NetworkFiles(state)
         made = identities.credentials(files, wanted)
+        trusted = identities.authors(state, authors)
         tls = certificate(files, [*reached_by(host), *(name or [])])
         given = nats_files or (hand_out.expanduser().absolute() / "nats" if hand_out else None)
         text = files.server_config(
@@ -81,6 +91,7 @@ def provision(
         )
         access.write_secret(files.nats_dir / "server.conf", text)
         render.note(f"credentials in {state / 'creds'}: {', '.join(made)}")
+        render.note(f"authors whose bundles it takes: {trusted}")
         render.note(f"configuration of the NATS server: {files.nats_dir / 'server.conf'}")
         if hand_out is not None:
             try:

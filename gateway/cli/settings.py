@@ -21,23 +21,30 @@ class Settings(Struct, frozen=True, kw_only=True):
     `state` is the folder of the network on this machine and of the logins (MMN_STATE).
     `demo_system_resolver`: whether the demo also asks this machine's own name server, which may be
     elsewhere (MMN_DEMO_SYSTEM_RESOLVER, 0 for no).
+    `author_key` is what to sign bundles with (MMN_AUTHOR_KEY); `own_key` is where the user's own lies.
     """
 
     url: str | None
     state: Path
     demo_system_resolver: bool = True
     ca: Path | None = None
+    author_key: Path | None = None
+    own_key: Path = Path("~/.config/mmn/author.key")
 
 
 def load(env: Mapping[str, str] = os.environ) -> Settings:
-    """Read MMN_URL, MMN_CA, MMN_STATE and MMN_DEMO_SYSTEM_RESOLVER; the rest has defaults after the XDG base directories."""
-    base = Path(env.get("XDG_STATE_HOME") or Path(env.get("HOME") or "~").expanduser() / ".local" / "state")
-    state = env.get("MMN_STATE")
+    """Read MMN_URL, MMN_CA, MMN_STATE, MMN_AUTHOR_KEY and MMN_DEMO_SYSTEM_RESOLVER; the rest has defaults after the XDG base directories."""
+    home = Path(env.get("HOME") or "~").expanduser()
+    base = Path(env.get("XDG_STATE_HOME") or home / ".local" / "state")
+    config = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
+    state, author_key = env.get("MMN_STATE"), env.get("MMN_AUTHOR_KEY")
     return Settings(
         url=env.get("MMN_URL") or None,
         state=Path(state).expanduser() if state else base / "mmn",
         ca=Path(env["MMN_CA"]).expanduser() if env.get("MMN_CA") else None,
         demo_system_resolver=env.get("MMN_DEMO_SYSTEM_RESOLVER", "1") != "0",
+        author_key=Path(author_key).expanduser() if author_key else None,
+        own_key=config / "mmn" / "author.key",
     )
 
 

@@ -17,7 +17,7 @@ class Role(StrEnum):
     DEPLOYER = "deployer"
     """Uploads bundles; ends rollouts, goes back to earlier versions; deletes functions."""
     ADMIN = "admin"
-    """Manages users and members; reads who did what."""
+    """Manages users, members, and whose bundles the network takes; reads who did what."""
 
     def covers(self, needed: Role) -> bool:
         """Say whether this role may do what `needed` may."""
@@ -54,6 +54,9 @@ RIGHTS: dict[tuple[str, str], Role | None] = {
     ("TOPIC", "logs"): Role.OPERATOR,
     ("GET", f"{API}/bundles"): Role.VIEWER,
     ("POST", f"{API}/bundles"): Role.DEPLOYER,
+    ("GET", f"{API}/authors"): Role.VIEWER,
+    ("PUT", f"{API}/authors/{{key}}"): Role.ADMIN,
+    ("DELETE", f"{API}/authors/{{key}}"): Role.ADMIN,
     ("GET", f"{API}/functions"): Role.VIEWER,
     ("GET", f"{API}/functions/{{name}}"): Role.VIEWER,
     ("POST", f"{API}/functions/{{name}}/enable"): Role.OPERATOR,

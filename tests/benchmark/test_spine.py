@@ -271,7 +271,7 @@ def test_time_from_upload_to_first_served_job(spine: RunningNetwork, report: Rep
         name = f"fresh{number}"
         wheel = build_wheel(name, "1.0.0", code=CODE)
         began = time.perf_counter()
-        told = spine.api.post("/bundles", content=wheel, headers={"Content-Type": "application/octet-stream"})
+        told = spine.api.post("/bundles", content=wheel, headers=spine.signed(wheel))
         assert told.status_code == 201, told.text
         while (answer := spine.api.post("/jobs", json={"function": name})).status_code != 202:
             assert answer.status_code in {404, 503}, answer.text

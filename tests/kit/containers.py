@@ -200,6 +200,11 @@ class ComposeNetwork:
         """The first user's password, read as the documentation says."""
         return self.execute("gateway", "cat", "/identity/password").strip()
 
+    def author_key(self) -> str:
+        """The key of the network's own author, from the volume that only the command line is given."""
+        volume = f"{self.project}_id-author:/author:ro"
+        return podman("run", "--rm", "--user", "10001", "--volume", volume, IMAGE, "cat", "/author/author.key")
+
     def api(self) -> ApiClient:
         """A client of the API, logged in; close it."""
         return ApiClient(self.url, "admin", self.password())

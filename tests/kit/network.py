@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import nkeys
 import pytest
 
+from contracts import signatures
+from contracts.access import tokens
+from tests.kit.authors import headers
 from tests.kit.eventually import eventually_sync
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,6 +149,18 @@ class RunningNetwork:
             return pid
         return int(told[0]) if told else None
 
+    @property
+    def author(self) -> str:
+        """The public key of the network's own author."""
+        return tokens.public(self._author())
+
+    def _author(self) -> nkeys.KeyPair:
+        return signatures.author_of((self.folder / "author.key").read_text())
+
+    def signed(self, wheel: bytes) -> dict[str, str]:
+        """The headers of a wheel's upload, signed by the network's own author."""
+        return headers(wheel, self._author())
+
     def mmn(self, *arguments: str, text: str | None = None, within: float = 60.0) -> Ran:
         """Run one command line against this network."""
         return mmn(*arguments, state=self.folder, text=text, within=within)
@@ -188,7 +204,8 @@ def environment(state: Path) -> dict[str, str]:
     """The environment of a command under test: this machine's, with a state directory of its own."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MMN_")}
     # Tests send nothing beyond loopback, and the machine's name server may be anywhere.
-    own = {"MMN_STATE": str(state), "MMN_DEMO_SYSTEM_RESOLVER": "0"}
+    # Nor is a key used that somebody has here.
+    own = {"MMN_STATE": str(state), "MMN_DEMO_SYSTEM_RESOLVER": "0", "XDG_CONFIG_HOME": str(state / "config")}
     return inherited | own | {"COLUMNS": "200", "NO_COLOR": "1"}
 
 

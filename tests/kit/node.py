@@ -22,6 +22,7 @@ from contracts.jobs import Call, CallReply, new_job_id
 from contracts.modules import Announcement, WorkerEvent
 from contracts.results import Result
 from contracts.service import raise_refusal
+from tests.kit.authors import TRUSTED, uploaded
 from tests.kit.eventually import eventually
 from tests.kit.nats_server import NatsServer
 
@@ -54,6 +55,7 @@ class Node:
             "MMN_RUNTIME_SIGNING_KEY": str(files.node_key(self.node)),
             "MMN_RUNTIME_MEASURE_ACCOUNT": files.account_key("MEASURE"),
             "MMN_RUNTIME_STATE_DIR": str(self.state_dir),
+            "MMN_RUNTIME_TRUSTED_AUTHORS": json.dumps([TRUSTED]),
             "A_SECRET": "of the runtime",
             **{f"MMN_RUNTIME_{name.upper()}": value for name, value in self._settings.items()},
         }
@@ -168,15 +170,16 @@ class Announcements:
 
 
 async def deploy(gateway: Bus, wheel: bytes, **wish: Any) -> Deployment:
-    """Do what a gateway does with an upload: object store, then the deployment."""
+    """Do what a gateway does with an upload by a trusted author: object store, then the deployment."""
     info = inspect_wheel(wheel)
     store = await gateway.js.object_store(streams.OBJECTS_BUNDLES)
     try:
         await store.get_info(info.digest)
     except NotFoundError:
         await store.put(info.digest, wheel)
+    signed = {"uploads": uploaded(info.digest), **wish}
     deployment = Deployment(
-        function=info.function, version=info.version, digest=info.digest, manifest=info.manifest, **wish
+        function=info.function, version=info.version, digest=info.digest, manifest=info.manifest, **signed
     )
     await put_deployment(gateway, deployment)
     return deployment

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import nats.errors
+import nkeys
 from msgspec.structs import replace
 from nats.js.errors import KeyWrongLastSequenceError
 
@@ -19,6 +20,7 @@ from contracts.functions import Deployment, RolloutStep, Strategy
 from contracts.results import Result
 from contracts.rollouts import Version, begin
 from tests.kit.anchor import Client
+from tests.kit.authors import AUTHOR, uploaded
 from tests.kit.eventually import eventually
 from tests.kit.wheels import FUNCTIONS, MANIFEST, build_wheel, wheel_of
 
@@ -73,14 +75,22 @@ async def change(gateway: Bus, to: Callable[[Deployment], Deployment]) -> Deploy
         return after
 
 
-async def start_rollout(gateway: Bus, wheel: bytes, *, steps: Sequence[float] = (0.2, 0.5), **strategy: Any) -> str:
+async def start_rollout(
+    gateway: Bus,
+    wheel: bytes,
+    *,
+    steps: Sequence[float] = (0.2, 0.5),
+    by: nkeys.KeyPair = AUTHOR,
+    **strategy: Any,
+) -> str:
     """Set a new version of echo on its way. Returns the rollout's id."""
     new = await store(gateway, wheel)
     asked = Strategy(steps=list(steps), **strategy)
 
     def begun(before: Deployment) -> Deployment:
         known = {**before.versions, before.version: before.digest, new.version: new.digest}
-        return begin(replace(before, versions=known), new, asked, at=clock.utc_now(), by="tester")
+        signed = {**before.uploads, **uploaded(new.digest, by)}
+        return begin(replace(before, versions=known, uploads=signed), new, asked, at=clock.utc_now(), by="tester")
 
     after = await change(gateway, begun)
     assert after.rollout is not None

@@ -64,7 +64,7 @@ def test_a_bad_wheel_is_refused_alike_by_api_and_command_line(
 ) -> None:
     wheel, status, reason = BAD_WHEELS[case]
     before = stored(network)
-    told = network.api.post("/bundles", content=wheel, headers={"Content-Type": "application/octet-stream"})
+    told = network.api.post("/bundles", content=wheel, headers=network.signed(wheel))
     problem = told.json()
     assert told.headers["content-type"] == "application/problem+json"
     assert (told.status_code, problem["status"], problem["reason"]) == (status, status, reason)
@@ -80,13 +80,12 @@ def test_a_bad_wheel_is_refused_alike_by_api_and_command_line(
 def test_the_same_version_with_other_content_keeps_what_was_there(network: RunningNetwork) -> None:
     first = build_wheel("samename", "1.0.0", code=CODE)
     other = build_wheel("samename", "1.0.0", code=CODE + "\n# other")
-    headers = {"Content-Type": "application/octet-stream"}
-    assert network.api.post("/bundles", content=first, headers=headers).status_code == 201
+    assert network.api.post("/bundles", content=first, headers=network.signed(first)).status_code == 201
     before = stored(network)
-    told = network.api.post("/bundles", content=other, headers=headers)
+    told = network.api.post("/bundles", content=other, headers=network.signed(other))
     assert (told.status_code, told.json()["reason"]) == (409, "version-exists")
     assert stored(network) == before
-    assert network.api.post("/bundles", content=first, headers=headers).status_code == 200
+    assert network.api.post("/bundles", content=first, headers=network.signed(first)).status_code == 200
 
 
 CODE = """

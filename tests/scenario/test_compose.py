@@ -51,8 +51,11 @@ def test_the_jobs_of_the_demo_are_measured(network: ComposeNetwork, tmp_path: Pa
     password.write_text(network.password())
     login = mmn("login", network.url, "--password-file", str(password), state=tmp_path)
     assert login.code == 0, login
+    key = tmp_path / "author.key"
+    key.touch(mode=0o600)
+    key.write_text(network.author_key())
     for name in ("echo", "latency-ping"):
-        deployed = mmn("deploy", str(FUNCTIONS / name), "--url", network.url, state=tmp_path)
+        deployed = mmn("deploy", str(FUNCTIONS / name), "--key", str(key), "--url", network.url, state=tmp_path)
         assert deployed.code == 0, (deployed, network.logs())
         assert all(f"{node}: ready" in deployed.out for node in NODES)
     echo = mmn("run", "echo", "text=in containers", "-o", "json", "--url", network.url, state=tmp_path)
@@ -86,13 +89,13 @@ def test_a_container_may_do_nothing_beyond_its_work(network: ComposeNetwork, ser
 
 def test_a_container_knows_only_its_own_secrets(network: ComposeNetwork) -> None:
     member = {"nats.creds", "ca.crt"}
-    node = member | {"signing.key", "measure-account"}
+    node = member | {"signing.key", "measure-account", "authors"}
     # The key of the certificate authority is nobody's here: it stays where `provision` made it.
     known = {
         "authority": set(),
         "nats": {"server.conf", "server.crt", "server.key"},
         "anchor": member,
-        "gateway": member | {"password"},
+        "gateway": member | {"password", "authors"},
     }
     for service in SERVICES:
         assert set(network.execute(service, "ls", "/identity").split()) == known.get(service, node), service
@@ -139,9 +142,7 @@ def test_the_page_is_in_the_image(network: ComposeNetwork) -> None:
 
 def test_the_image_holds_no_key_and_no_build_tool(network: ComposeNetwork) -> None:
     assert network, "so that the image is there"
-    secrets = (
-        "find / -xdev -type f ( -name *.nk -o -name *.creds -o -name signing.key -o -name token.key ) -not -path /usr/*"
-    )
+    secrets = "find / -xdev -type f ( -name *.nk -o -name *.creds -o -name signing.key -o -name author.key -o -name token.key ) -not -path /usr/*"
     tools = "find / -xdev ( -path /tools -o -path /src -o -path /dist -o -name node_modules -o -name setuptools ) -not -path /usr/*"
     for look in (secrets, tools):
         assert containers.podman("run", "--rm", "--user", "0", containers.IMAGE, *look.split()) == ""

@@ -12,6 +12,7 @@ from typing import Any
 
 from contracts import bus, clock, subjects
 from contracts.access import roles
+from gateway.cli import authorship
 from gateway.cli.client import Client
 from gateway.cli.deploy import outcomes
 from gateway.cli.exits import Stop
@@ -173,7 +174,8 @@ class Stage:
         query = [*way, *(("match", f"{key}={value}") for key, value in (match or {}).items())]
         if workers is not None:
             query.append(("workers", str(workers)))
-        return dict(await self.client.upload("/bundles", wheel, query))
+        signature = authorship.signed(wheel, authorship.read(self.network.author_file))
+        return dict(await self.client.upload("/bundles", wheel, query, signature=signature))
 
     async def deploy(self, wheel: bytes, *, workers: int = 1, match: Mapping[str, str] | None = None) -> None:
         """Upload a wheel and wait until every node runs it and a first job was served."""

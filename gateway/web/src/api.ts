@@ -87,6 +87,8 @@ export function jobs(wanted: Record<string, string>): Promise<JobPage> {
 
 export interface Upload {
   file: File;
+  /** The line of the wheel's .sig file; '' without one, which the gateway refuses. */
+  signature: string;
   workers: string;
   /** `key=value` pairs; null leaves what was wished before. */
   match: string[] | null;
@@ -94,7 +96,7 @@ export interface Upload {
 }
 
 /** Send a wheel. Not by fetch, which does not tell how much has been sent. */
-export function upload({ file, workers, match, progress }: Upload): Promise<Deployment> {
+export function upload({ file, signature, workers, match, progress }: Upload): Promise<Deployment> {
   const query = new URLSearchParams({ filename: file.name });
   if (workers !== '') query.set('workers', workers);
   for (const pair of match ?? []) query.append('match', pair);
@@ -103,6 +105,7 @@ export function upload({ file, workers, match, progress }: Upload): Promise<Depl
     request.open('POST', `${API}/bundles?${query}`);
     request.setRequestHeader('Authorization', `Bearer ${session.value?.token ?? ''}`);
     request.setRequestHeader('Content-Type', 'application/octet-stream');
+    if (signature !== '') request.setRequestHeader('Mmn-Signature', signature);
     request.upload.onprogress = (event) => progress(event.total ? event.loaded / event.total : 0);
     request.onerror = () => reject(new Problem(0, 'the gateway cannot be reached', 'unreachable'));
     request.onload = () => {

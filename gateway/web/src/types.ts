@@ -73,6 +73,8 @@ export interface Deployment {
   previous: string;
   rollout: Rollout | null;
   history: RolloutStep[];
+  /** By digest: who signed it, who uploaded it, when. */
+  uploads: Record<string, { signature: { author: string }; by: string; at: string }>;
 }
 
 export interface FunctionView {
@@ -254,6 +256,7 @@ export interface Result {
   failure: Failure | null;
   data: Fields | null;
   metrics: string[];
+  provenance?: { digest: string; author: string; uploader: string; uploaded: string } | null;
 }
 
 export interface JobDetail {

@@ -17,6 +17,7 @@ from contracts.jobs import CancelReply, CancelRequest, JobReceipt, JobRequest
 from contracts.modules import Card
 from contracts.nodes import NodeReply
 from contracts.tail import CaughtUp, Start, StreamStatus
+from gateway.authors import Author, Authors
 from gateway.held import Bell
 from gateway.index import Index
 from gateway.network import Network
@@ -28,6 +29,7 @@ from gateway.security.passwords import Passwords
 from gateway.security.roles import Role
 from gateway.security.tokens import Tokens
 from gateway.settings import Settings
+from tests.kit.authors import TRUSTED
 
 T = TypeVar("T")
 NOW = "2030-01-01T00:00:00.000000Z"
@@ -95,6 +97,7 @@ class FakeNetwork:
         self.logins: dict[str, Session] = {}
         self.bell = Bell()
         self.stored: dict[str, bytes] = {}
+        self.trusted: Authors | None = Authors(trusted=[Author(key=TRUSTED, name="kit")])
         self.submitted: list[tuple[JobRequest, str]] = []
         self.nodes: set[str] = set()
         self.asked: list[tuple[str, str, Struct]] = []
@@ -135,6 +138,13 @@ class FakeNetwork:
         if digest not in self.stored:
             raise Refused(404, "no-such-bundle", "not kept")
         return self.stored[digest]
+
+    async def authors(self) -> Authors:
+        return self.trusted or Authors()
+
+    async def change_authors(self, change: Callable[[Authors | None], Authors]) -> tuple[Authors, bool]:
+        before, self.trusted = self.trusted, change(self.trusted)
+        return self.trusted, self.trusted != before
 
     def users(self) -> list[User]:
         return list(self.people.values())

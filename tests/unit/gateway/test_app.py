@@ -7,15 +7,17 @@ import pytest
 from litestar import Litestar
 from litestar.routes import HTTPRoute, WebSocketRoute
 
+from contracts import signatures
 from contracts.errors import Refused
 from contracts.functions import MAX_BUNDLE_BYTES
 from contracts.jobs import CancelReply, CancelRequest, JobReceipt
 from gateway.app import MAX_BODY_BYTES, create_app
 from gateway.security.roles import API, RIGHTS, Role
+from tests.kit.authors import headers as signed
+from tests.kit.authors import signature_of
 from tests.kit.wheels import build_wheel
 from tests.unit.gateway.plane import NOW, PASSWORD, Plane
 
-WHEEL = {"Content-Type": "application/octet-stream"}
 RECEIPT = JobReceipt(job="j1", function="echo", place="any", accepted=NOW, deadline=NOW, queue_depth=1)
 
 
@@ -102,39 +104,45 @@ async def test_what_is_not_there_is_a_problem_too(client: httpx.AsyncClient) -> 
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
 
 
+async def upload(
+    client: httpx.AsyncClient, headers: dict[str, str], wheel: bytes, query: dict[str, Any] | None = None
+) -> httpx.Response:
+    return await client.post(f"{API}/bundles", content=wheel, headers={**signed(wheel), **headers}, params=query)
+
+
 async def test_an_upload_is_stored_and_then_wished_for(plane: Plane, client: httpx.AsyncClient) -> None:
-    headers = {**plane.headers(Role.DEPLOYER), **WHEEL}
+    headers = plane.headers(Role.DEPLOYER)
     data = build_wheel("echo", "1.0.0")
     query: dict[str, Any] = {"workers": 3, "match": ["site=fra"], "filename": "echo-1.0.0-py3-none-any.whl"}
-    first = await client.post(f"{API}/bundles", content=data, headers=headers, params=query)
+    first = await upload(client, headers, data, query)
     assert first.status_code == 201, first.text
     made = first.json()
     assert (made["workers"], made["match"], made["uploaded_by"]) == (3, {"site": "fra"}, "deployer")
     assert plane.network.stored == {made["digest"]: data}
-    again = await client.post(f"{API}/bundles", content=data, headers=headers)
+    again = await upload(client, headers, data)
     assert (again.status_code, again.json()) == (200, made)
-    form = await client.post(
-        f"{API}/bundles", files={"file": ("echo-1.0.0-py3-none-any.whl", data)}, headers=plane.headers(Role.DEPLOYER)
-    )
-    assert (form.status_code, form.json()) == (200, made)
+    file, line = ("echo-1.0.0-py3-none-any.whl", data), signatures.line(signature_of(data))
+    for form in ({"files": {"file": file}, "data": {"signature": line}}, {"files": {"file": file, "signature": line}}):
+        told = await client.post(f"{API}/bundles", headers=headers, **form)
+        assert (told.status_code, told.json()) == (200, made)
     listed = (await client.get(f"{API}/bundles", headers=headers)).json()
     assert listed == [{"function": "echo", "version": "1.0.0", "digest": made["digest"], "deployed": True}]
 
 
 async def test_a_version_never_changes_and_a_new_one_keeps_the_wish(plane: Plane, client: httpx.AsyncClient) -> None:
-    headers = {**plane.headers(Role.DEPLOYER), **WHEEL}
-    await client.post(f"{API}/bundles", content=build_wheel("echo"), headers=headers, params={"workers": 3})
-    other = await client.post(f"{API}/bundles", content=build_wheel("echo", code="x = 1\n"), headers=headers)
+    headers = plane.headers(Role.DEPLOYER)
+    await upload(client, headers, build_wheel("echo"), {"workers": 3})
+    other = await upload(client, headers, build_wheel("echo", code="x = 1\n"))
     assert (other.status_code, other.json()["reason"]) == (409, "version-exists")
     assert len(plane.network.stored) == 1
-    newer = await client.post(f"{API}/bundles", content=build_wheel("echo", "1.1.0"), headers=headers)
+    newer = await upload(client, headers, build_wheel("echo", "1.1.0"))
     assert (newer.status_code, newer.json()["workers"], len(newer.json()["versions"])) == (201, 3, 2)
-    back = await client.post(f"{API}/bundles", content=build_wheel("echo"), headers=headers)
+    back = await upload(client, headers, build_wheel("echo"))
     assert (back.status_code, back.json()["version"], len(back.json()["versions"])) == (200, "1.0.0", 2)
 
 
 async def test_a_bad_upload_says_what_is_wrong(plane: Plane, client: httpx.AsyncClient) -> None:
-    headers = {**plane.headers(Role.DEPLOYER), **WHEEL}
+    headers = plane.headers(Role.DEPLOYER)
     cases: list[tuple[bytes, dict[str, str], dict[str, Any], int, str]] = [
         (b"no zip", headers, {}, 400, "not-a-zip"),
         (build_wheel("echo", requires=["nowhere>=1"]), headers, {}, 400, "missing-dependencies"),
@@ -145,7 +153,7 @@ async def test_a_bad_upload_says_what_is_wrong(plane: Plane, client: httpx.Async
         (bytes(MAX_BUNDLE_BYTES + MAX_BODY_BYTES), headers, {}, 413, "too-large"),
     ]
     for data, sent, query, status, reason in cases:
-        answer = await client.post(f"{API}/bundles", content=data, headers=sent, params=query)
+        answer = await upload(client, sent, data, query)
         assert (answer.status_code, answer.json()["reason"]) == (status, reason)
     assert plane.network.known == {}
     assert plane.network.stored == {}
@@ -153,7 +161,7 @@ async def test_a_bad_upload_says_what_is_wrong(plane: Plane, client: httpx.Async
 
 async def test_functions_are_switched_and_scaled(plane: Plane, client: httpx.AsyncClient) -> None:
     headers = plane.headers(Role.ADMIN)
-    await client.post(f"{API}/bundles", content=build_wheel("echo"), headers={**headers, **WHEEL})
+    await upload(client, headers, build_wheel("echo"))
     assert (await client.post(f"{API}/functions/echo/disable", headers=headers)).json()["enabled"] is False
     assert (await client.post(f"{API}/functions/echo/enable", headers=headers)).json()["enabled"] is True
     scaled = await client.post(f"{API}/functions/echo/scale", headers=headers, json={"workers": 5})

@@ -12,7 +12,9 @@ from nats.js.errors import ObjectNotFoundError
 from contracts.bus import Bus
 from contracts.functions import Deployment, Manifest
 from runtime import bundles
+from runtime.authors import Authors
 from runtime.bundles import Bundles, Kept, NoBundle, surplus
+from tests.kit.authors import TRUSTED, uploaded
 from tests.kit.wheels import build_wheel
 
 WHEEL = build_wheel("ping", "1.2.0", code='"""Nothing."""\n')
@@ -44,11 +46,13 @@ class Store:
 
 
 def deployment(digest: str = DIGEST, version: str = "1.2.0") -> Deployment:
-    return Deployment(function="ping", version=version, digest=digest, manifest=Manifest(summary="x"))
+    signed = uploaded(digest) if len(digest) == len(DIGEST) else {}
+    return Deployment(function="ping", version=version, digest=digest, manifest=Manifest(summary="x"), uploads=signed)
 
 
 def bundles_of(store: Store, folder: Path) -> Bundles:
-    return Bundles(cast("Bus", SimpleNamespace(js=store)), folder / "bundles")
+    authors = Authors([TRUSTED], None, third_parties=False)
+    return Bundles(cast("Bus", SimpleNamespace(js=store)), folder / "bundles", authors)
 
 
 @pytest.fixture(autouse=True)

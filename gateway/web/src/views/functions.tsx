@@ -155,6 +155,7 @@ function detailsOf(deployment: Deployment): [string, string][] {
     ['versions', Object.keys(deployment.versions).join(', ')],
     ['uploaded', `${moment(deployment.uploaded_at)} by ${deployment.uploaded_by}, ${bytes(deployment.size)}`],
     ['SHA-256', deployment.digest],
+    ['signed by', deployment.uploads[deployment.digest]?.signature.author ?? 'nobody: no node runs it'],
   ];
 }
 

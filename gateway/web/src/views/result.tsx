@@ -119,6 +119,8 @@ function trustOf(result: Result): [string, preact.ComponentChildren][] {
     ['stored by', <a href={link('log', '', { instance: result.by })}>{result.by}</a>],
     ['node', `${result.node ?? '–'} ${labels(result.labels)}`],
     ['bundle', `${result.version ?? '–'}, ${result.digest?.slice(0, 12) ?? '–'}`],
+    ['signed by', result.provenance?.author ?? '–'],
+    ['uploaded', result.provenance ? `${moment(result.provenance.uploaded)} by ${result.provenance.uploader}` : '–'],
     ['registered metrics', result.metrics.length ? result.metrics.join(', ') : 'none'],
   ];
 }

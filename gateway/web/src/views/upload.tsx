@@ -1,8 +1,9 @@
-// Upload a wheel: drop it or choose it; what the gateway refuses is shown with the rule.
+// Upload a wheel and its signature: drop both or choose both; what the gateway refuses is shown with the rule.
 
 import { useRef, useState } from 'preact/hooks';
-import { type Problem, toProblem, upload } from '../api.ts';
+import { Problem, toProblem, upload } from '../api.ts';
 import { bytes } from '../format.ts';
+import { lineOf, pickedOf } from '../picked.ts';
 import { needs, Trouble } from '../pieces.tsx';
 import type { Deployment } from '../types.ts';
 
@@ -16,15 +17,22 @@ export function Upload({ onDone }: { onDone(deployment: Deployment): void }) {
   const input = useRef<HTMLInputElement>(null);
   const off = needs('deployer');
 
-  async function send(file: File | null | undefined): Promise<void> {
-    if (!file || sending || off.disabled) return;
+  async function send(files: FileList | null | undefined): Promise<void> {
+    if (!files?.length || sending || off.disabled) return;
+    const picked = pickedOf(files);
     setProblem(null);
     setDone(null);
+    if (picked === null) {
+      setProblem(new Problem(0, 'choose the wheel and its .sig file together', 'no-wheel'));
+      return;
+    }
+    const file = picked.wheel;
     setSending({ name: file.name, ratio: 0 });
     try {
+      const signature = picked.signature ? lineOf(await picked.signature.text()) : '';
       const pairs = match.trim() ? match.trim().split(/[\s,]+/) : null;
       const progress = (ratio: number) => setSending({ name: file.name, ratio });
-      const deployment = await upload({ file, workers, match: pairs, progress });
+      const deployment = await upload({ file, signature, workers, match: pairs, progress });
       setDone(deployment);
       onDone(deployment);
     } catch (error) {
@@ -48,22 +56,24 @@ export function Upload({ onDone }: { onDone(deployment: Deployment): void }) {
         onDrop={(event) => {
           event.preventDefault();
           setOver(false);
-          void send(event.dataTransfer?.files[0]);
+          void send(event.dataTransfer?.files);
         }}
       >
         <label class="pick">
-          <span class="button">Choose a wheel</span>
+          <span class="button">Choose a wheel and its .sig</span>
           <input
             ref={input}
             type="file"
-            accept=".whl"
+            accept=".whl,.sig"
+            multiple
             {...off}
             disabled={off.disabled || sending !== null}
-            onChange={(event) => void send(event.currentTarget.files?.[0])}
+            onChange={(event) => void send(event.currentTarget.files)}
           />
         </label>
         <span class="muted">
-          {off.title ?? 'or drop it here. It is checked without being run, then every node that matches loads it.'}
+          {off.title ??
+            'or drop both here; `mmn key sign WHEEL` makes the signature. The wheel is checked without being run, then every node that matches and trusts its author loads it.'}
         </span>
         <details>
           <summary>Where to run it</summary>

@@ -9,6 +9,7 @@ from contracts.modules import Announcement, Health, State, Trouble, WorkerEvent
 from contracts.nodes import DrainRequest, RestartRequest
 from gateway.app import create_app
 from gateway.security.roles import API, Role
+from tests.kit.authors import headers
 from tests.kit.wheels import build_wheel
 from tests.unit.gateway.plane import NOW, Plane
 
@@ -53,8 +54,8 @@ def worker(plane: Plane, node: str, suffix: str, event: WorkerEvent = "ready") -
 
 
 async def deploy(client: httpx.AsyncClient) -> None:
-    wheel = {"Content-Type": "application/octet-stream"}
-    assert (await client.post(f"{API}/bundles", content=build_wheel("echo"), headers=wheel)).status_code == 201
+    wheel = build_wheel("echo")
+    assert (await client.post(f"{API}/bundles", content=wheel, headers=headers(wheel))).status_code == 201
 
 
 async def test_nodes_are_told_with_their_workers_and_troubles(plane: Plane, client: httpx.AsyncClient) -> None:

@@ -11,10 +11,9 @@ from contracts.evidence import CallCounts, Evidence
 from contracts.modules import Health
 from gateway.app import create_app
 from gateway.security.roles import API, Role
+from tests.kit.authors import headers
 from tests.kit.wheels import build_wheel
 from tests.unit.gateway.plane import Plane
-
-WHEEL = {"Content-Type": "application/octet-stream"}
 
 
 @pytest.fixture
@@ -27,14 +26,14 @@ async def plane() -> AsyncIterator[Plane]:
 @pytest.fixture
 async def client(plane: Plane) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(plane.parts))  # type: ignore[arg-type]  # two spellings of ASGI
-    headers = plane.headers(Role.DEPLOYER)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+    deployer = plane.headers(Role.DEPLOYER)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=deployer) as client:
         yield client
 
 
 async def upload(client: httpx.AsyncClient, version: str, **query: Any) -> dict[str, Any]:
     wheel = build_wheel("echo", version)
-    told = await client.post(f"{API}/bundles", content=wheel, headers=WHEEL, params=query)
+    told = await client.post(f"{API}/bundles", content=wheel, headers=headers(wheel), params=query)
     assert told.status_code < 300, told.text
     made: dict[str, Any] = told.json()
     return made
@@ -141,7 +140,8 @@ async def test_only_deployers_end_rollouts(plane: Plane, client: httpx.AsyncClie
     ids=str,
 )
 async def test_a_strategy_that_makes_no_sense_is_refused(query: dict[str, Any], client: httpx.AsyncClient) -> None:
-    told = await client.post(f"{API}/bundles", content=build_wheel("echo"), headers=WHEEL, params=query)
+    wheel = build_wheel("echo")
+    told = await client.post(f"{API}/bundles", content=wheel, headers=headers(wheel), params=query)
     assert (told.status_code, told.json()["field"]) == (400, next(iter(query))), told.text
 
 

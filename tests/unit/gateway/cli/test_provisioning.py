@@ -20,14 +20,15 @@ def provision(folder: Path, nodes: str = "n1,n2", *options: str) -> Path:
 def test_each_process_is_handed_out_what_it_needs_and_no_more(tmp_path: Path) -> None:
     out = provision(tmp_path)
     given = {folder.name: {file.name for file in folder.iterdir()} for folder in out.iterdir()}
-    node = {"ca.crt", "nats.creds", "signing.key", "measure-account"}
+    node = {"ca.crt", "nats.creds", "signing.key", "measure-account", "authors"}
     assert given == {
         "nats": {"server.conf", "server.crt", "server.key"},
         "streams": {"ca.crt", "nats.creds"},
         "anchor": {"ca.crt", "nats.creds"},
-        "gateway": {"ca.crt", "nats.creds", "password"},
+        "gateway": {"ca.crt", "nats.creds", "password", "authors"},
         "operator": {"ca.crt", "nats.creds", "password"},
         "admin": {"ca.crt", "nats.creds"},
+        "author": {"author.key"},
         "node-n1": node,
         "node-n2": node,
     }
