@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from contracts import signatures
 from contracts.errors import InvalidField, MmnError
@@ -17,6 +18,13 @@ class Untrusted(MmnError):
 
 class NoList(MmnError):
     """The file with trusted authors cannot be used."""
+
+
+class Admitted(NamedTuple):
+    """Where a bundle comes from, and whether it is the operator's own or else a third party's."""
+
+    provenance: Provenance
+    own: bool
 
 
 class Authors:
@@ -41,13 +49,13 @@ class Authors:
         except (InvalidField, UnicodeDecodeError) as error:
             raise NoList(f"the trusted authors cannot be read: {error}") from error
 
-    def admit(self, deployment: Deployment) -> Provenance:
-        """Where a deployment's bundle comes from. Raises Untrusted, or NoList."""
+    def admit(self, deployment: Deployment) -> Admitted:
+        """Let a deployment's bundle in. Raises Untrusted, or NoList."""
         return admitted(deployment, self.trusted(), third_parties=self._third_parties)
 
 
-def admitted(deployment: Deployment, trusted: Collection[str], *, third_parties: bool) -> Provenance:
-    """Where the bundle with this deployment's digest comes from. Raises Untrusted where it must not run. Pure."""
+def admitted(deployment: Deployment, trusted: Collection[str], *, third_parties: bool) -> Admitted:
+    """Let the bundle with this deployment's digest in, or raise Untrusted. Pure."""
     upload = deployment.upload
     if upload is None:
         raise Untrusted("the bundle is not signed: deploy it again, by `mmn deploy` with an author's key")
@@ -55,6 +63,7 @@ def admitted(deployment: Deployment, trusted: Collection[str], *, third_parties:
         found = signatures.verify(upload.signature, deployment.digest)
     except InvalidField as error:
         raise Untrusted(f"the bundle's {error}") from error
-    if not third_parties and not signatures.is_own(found, trusted):
+    own = signatures.is_own(found, trusted)
+    if not third_parties and not own:
         raise Untrusted(f"the bundle's author {found} is not trusted on this node (MMN_RUNTIME_TRUSTED_AUTHORS)")
-    return Provenance(digest=deployment.digest, author=found, uploader=upload.by, uploaded=upload.at)
+    return Admitted(Provenance(digest=deployment.digest, author=found, uploader=upload.by, uploaded=upload.at), own=own)

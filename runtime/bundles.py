@@ -31,7 +31,7 @@ from contracts.bus import Bus
 from contracts.errors import MmnError
 from contracts.functions import DIGEST, MAX_BUNDLE_BYTES, Deployment
 from contracts.results import Provenance
-from runtime.authors import Authors, NoList, Untrusted
+from runtime.authors import Admitted, Authors, NoList, Untrusted
 
 log = structlog.get_logger(__name__)
 
@@ -52,16 +52,15 @@ class NoBundle(MmnError):
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """An unpacked bundle: what inspection found, the folder of its code, and whose it is, as verified here."""
+    """An unpacked bundle: what inspection found, the folder of its code, and whose it is, as verified here.
+
+    `own`: its author is trusted on this node; else it is a third party's.
+    """
 
     info: BundleInfo
     code: Path
     provenance: Provenance | None = None
-
-    @property
-    def author(self) -> str | None:
-        """Whose signature was verified."""
-        return self.provenance.author if self.provenance else None
+    own: bool = False
 
 
 class Kept(NamedTuple):
@@ -138,7 +137,7 @@ class Bundles:
         digest = deployment.digest
         if not DIGEST.fullmatch(digest):
             raise NoBundle(f"not a digest: {digest[:80]!r}", for_good=True)
-        provenance = self._admitted(deployment)
+        admitted = self._admitted(deployment)
         async with self._locks[digest]:
             bundle = self._present(digest)
             if bundle is None:
@@ -148,9 +147,9 @@ class Bundles:
         if (info.function, info.version) != (deployment.function, deployment.version):
             found, wished = f"{info.function} {info.version}", f"{deployment.function} {deployment.version}"
             raise NoBundle(f"the bundle {digest[:12]} is {found}, not {wished}", for_good=True)
-        return msgspec.structs.replace(bundle, provenance=provenance)
+        return msgspec.structs.replace(bundle, provenance=admitted.provenance, own=admitted.own)
 
-    def _admitted(self, deployment: Deployment) -> Provenance:
+    def _admitted(self, deployment: Deployment) -> Admitted:
         try:
             return self._authors.admit(deployment)
         except Untrusted as error:

@@ -25,7 +25,8 @@ def by_stranger() -> Deployment:
 
 
 def test_what_a_trusted_author_signed_runs_and_is_known_by_its_origin() -> None:
-    found = admitted(WISH, {TRUSTED}, third_parties=False)
+    found, own = admitted(WISH, {TRUSTED}, third_parties=False)
+    assert own
     assert (found.digest, found.author, found.uploader, found.uploaded) == (DIGEST, TRUSTED, "tester", WHEN)
 
 
@@ -63,7 +64,9 @@ def test_what_is_unsigned_or_wrongly_signed_runs_nowhere(case: str, third_partie
 def test_another_authors_bundle_runs_where_third_parties_may() -> None:
     with pytest.raises(Untrusted, match=f"{UNTRUSTED} is not trusted on this node"):
         admitted(by_stranger(), {TRUSTED}, third_parties=False)
-    assert admitted(by_stranger(), {TRUSTED}, third_parties=True).author == UNTRUSTED
+    found, own = admitted(by_stranger(), {TRUSTED}, third_parties=True)
+    assert (found.author, own) == (UNTRUSTED, False), "a third party's"
+    assert admitted(WISH, {TRUSTED}, third_parties=True).own
 
 
 def test_a_node_that_trusts_nobody_runs_nothing() -> None:
