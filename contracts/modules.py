@@ -39,7 +39,7 @@ class Card(Struct, frozen=True, kw_only=True):
     """What a ready worker is and can do: enough to route to it and to draw a form for it.
 
     Schemas are JSON Schema 2020-12. `box` is the isolation level, `egress` says whether
-    the node enforces where packets may go.
+    the node enforces where packets may go, `gaps` what is open to the worker for want of more.
     """
 
     function: str
@@ -52,6 +52,7 @@ class Card(Struct, frozen=True, kw_only=True):
     result_schema: dict[str, Any]
     box: str
     egress: Literal["enforced", "advisory"] = "advisory"
+    gaps: list[str] = field(default_factory=list)
 
 
 class Announcement(Struct, frozen=True, kw_only=True):

@@ -48,6 +48,7 @@ class Module(Struct, frozen=True, kw_only=True):
     pid: int | None = None
     box: str | None = None
     egress: str | None = None
+    gaps: list[str] | None = None
     health: Health | None = None
 
 
@@ -134,6 +135,7 @@ def _module(instance: str, seen: _Seen, now_ns: int) -> Module:
         reason=announced.reason if announced else "",
         box=card.box if card else None,
         egress=card.egress if card else None,
+        gaps=card.gaps if card else None,
         health=health,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,8 @@ _COLUMNS: tuple[render.Column, ...] = (
     ("function", lambda module: module.get("function")),
     ("version", lambda module: module.get("version")),
     ("labels", lambda module: module.get("labels") or None),
+    ("box", lambda module: module.get("box")),
+    ("egress", lambda module: module.get("egress")),
     ("jobs", lambda module: _health(module, "done")),
     ("faults", lambda module: _health(module, "faults")),
     ("problems", lambda module: troubles(_health(module, "troubles") or []) or module.get("reason") or None),
@@ -30,6 +33,11 @@ _COLUMNS: tuple[render.Column, ...] = (
 
 def _health(module: Any, name: str) -> Any:
     return (module.get("health") or {}).get(name)
+
+
+def open_by_node(told: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What the box of each node leaves open, as its newest worker says."""
+    return {module["node"]: module["gaps"] for module in told if module.get("gaps") and module["state"] != "down"}
 
 
 @app.callback()
@@ -46,6 +54,9 @@ def modules(
     if context.invoked_subcommand is None:
         told = runner.converse(url, lambda client: client.get("/modules", function=function))
         render.rows(told, _COLUMNS, empty="nobody is there")
+        if not render.json_wanted():
+            for node, gaps in open_by_node(told).items():
+                render.note(f"node {node}, open to its workers: {'; '.join(gaps)}")
 
 
 @app.command()
