@@ -18,6 +18,7 @@ from contracts.modules import Health
 from contracts.nodes import DrainRequest, NodeReply, RestartRequest
 from contracts.service import Answer, Ask, Service, answer
 from contracts.tail import CaughtUp, Entry, Watch
+from runtime.box.kernel import open_to_own_user
 from runtime.fleet import Fleet
 from runtime.settings import Settings
 
@@ -28,6 +29,8 @@ _LEAVE_S = 3.0
 async def serve(settings: Settings, shipper: logs.LogShipper) -> None:
     """Run a node until a signal, then drain its workers and leave. Raises MmnError."""
     stop = process.stop_signal()
+    # It holds keys that no worker may find, not even one with the same user.
+    open_to_own_user(yes=False)
     signer = _signing_key(settings)
     connection = await bus.connect(
         settings.nats_url,
@@ -75,14 +78,7 @@ class Agent:
         self._drained = settings.state_dir / "draining"
         self._known = asyncio.Event()
         fleet.draining = self._drained.exists()
-        self._service = Service(
-            connection,
-            name="runtime",
-            instance=settings.node,
-            version=version("mmn"),
-            description="runs measurement functions on one node",
-            metadata={"labels": codec.encode(settings.labels, codec.JSON).decode()},
-        )
+        self._service: Service | None = None
         connection.on_reconnect(fleet.reconnected)
 
     def work(self) -> tuple[Coroutine[Any, Any, None], ...]:
@@ -90,15 +86,35 @@ class Agent:
         return (self._lag.run(), heart.beat(self._bus, self._health), self.fleet.run(), self._follow(), self._tidy())
 
     async def open(self) -> None:
-        """Register the node's own micro service."""
-        await self._service.start()
-        await self._service.add("drain", subjects.node_control(self._settings.node, "drain"), self._drain)
-        await self._service.add("restart", subjects.node_control(self._settings.node, "restart"), self._restart)
+        """Register the node's own micro service, which says how its workers are confined."""
+        await self.fleet.isolation.opened.wait()
+        service = self._service = self._described()
+        await service.start()
+        await service.add("drain", subjects.node_control(self._settings.node, "drain"), self._drain)
+        await service.add("restart", subjects.node_control(self._settings.node, "restart"), self._restart)
         await self._bus.settle()
+
+    def _described(self) -> Service:
+        box = self.fleet.isolation.state
+        return Service(
+            self._bus,
+            name="runtime",
+            instance=self._settings.node,
+            version=version("mmn"),
+            description="runs measurement functions on one node",
+            metadata={
+                "labels": _text(self._settings.labels),
+                "box": box.level,
+                "egress": box.egress,
+                "gaps": _text(box.gaps),
+            },
+        )
 
     async def close(self) -> None:
         """Drain all workers, then take no more requests."""
         await self.fleet.stop(self._settings.drain_s)
+        if self._service is None:
+            return
         try:
             # Without NATS there is nobody to take leave of.
             async with asyncio.timeout(_LEAVE_S):
@@ -170,6 +186,10 @@ class Agent:
                 workers[worker.slot.function] = workers.get(worker.slot.function, 0) + 1
         state = "draining" if self.fleet.draining else "up"
         return NodeReply(node=self._settings.node, state=state, workers=workers)
+
+
+def _text(value: Any) -> str:
+    return codec.encode(value, codec.JSON).decode()
 
 
 def _read(entry: Entry) -> tuple[Deployment | None, bool]:

@@ -91,7 +91,9 @@ class Bundles:
         self._folder = folder
         self._authors = authors
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Workers with users of their own read here, whatever the umask is.
+        folder.chmod(0o755)
         for left in folder.glob(".*"):
             # Of a runtime that was killed at it.
             _remove(left)
@@ -209,7 +211,7 @@ class Bundles:
 
 def _write(data: bytes, folder: Path) -> BundleInfo:
     info = inspect_wheel(data)
-    folder.mkdir(mode=0o755)
+    folder.mkdir()
     unpack_wheel(data, folder / _CODE)
     (folder / _INFO).write_bytes(codec.encode(info, codec.JSON))
     return info
@@ -250,4 +252,5 @@ def _settle(partial: Path, final: Path) -> None:
             (Path(above) / name).chmod(0o444)
         for name in folders:
             (Path(above) / name).chmod(0o555)
+    partial.chmod(0o755)
     partial.rename(final)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -37,8 +37,8 @@ _BACKLOG_BYTES = 4 * MAX_FRAME_BYTES
 class Assignment(Struct, frozen=True, kw_only=True):
     """Who a worker is: decided by its runtime, and never by what it loads.
 
-    `nats_ca` is text in PEM, since a worker can open no file of its node.
-    `code` is the folder of the unpacked bundle, `entry` what to call in it, `targets` what may be measured.
+    `code` is the folder of the unpacked bundle, `entry` what to call in it, `targets` what may be measured; `box`,
+    `egress` and `gaps` say how it is confined. `nats_ca` is text in PEM, since a worker can open no file of its node.
     """
 
     function: str
@@ -52,6 +52,8 @@ class Assignment(Struct, frozen=True, kw_only=True):
     entry: str
     scratch: str
     box: str
+    egress: Literal["enforced", "advisory"]
+    gaps: list[str]
     nats_url: str
     targets: TargetPolicy = TargetPolicy()
     nats_ca: str | None = None

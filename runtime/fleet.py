@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from contextlib import ExitStack
 from typing import Any
 
 import nkeys
 import structlog
 
-from contracts import clock, heart
+from contracts import clock
 from contracts.access import tokens
 from contracts.access.provision import mint_worker
 from contracts.bus import Bus, read_ca
 from contracts.functions import Deployment
 from contracts.logs import redact_text
 from contracts.modules import Announcement, WorkerEvent, new_instance
-from runtime import box
+from runtime import scratch
+from runtime.box.kernel import files_as
 from runtime.bundles import Bundle, Bundles, NoBundle
 from runtime.channel import Assignment
-from runtime.forks import CannotFork, Forks
+from runtime.egress import NotEnforced
+from runtime.forks import CannotFork
+from runtime.isolation import Isolation
 from runtime.lives import Lives
 from runtime.news import News
 from runtime.reconciler import DrainWorker, Running, StartWorker, Wish, begun_or_ended, changed, reconcile
 from runtime.sdk.icmp import IcmpSockets
 from runtime.settings import Settings
 from runtime.troubles import Troubles
+from runtime.watch import Watch
 from runtime.workers import Ending, Worker
 
 log = structlog.get_logger(__name__)
@@ -39,7 +42,6 @@ _SLOW_TICKS = 10
 _RENEW_AT = 2 / 3
 _KILL_AFTER_S = 2.0
 _S = 1_000_000_000
-_MIB = 1024 * 1024
 
 
 class Fleet:
@@ -54,9 +56,12 @@ class Fleet:
         self._bundles = Bundles(bus, settings.state_dir / "bundles", settings.authors())
         self._scratch = settings.state_dir / "scratch"
         # What a killed runtime's workers have left.
-        shutil.rmtree(self._scratch, ignore_errors=True)
-        self._scratch.mkdir(mode=0o755, parents=True)
-        self.forks = Forks()
+        scratch.remove(self._scratch)
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        # To be passed through by the users of workers, and listed by none.
+        self._scratch.chmod(0o711)
+        self.isolation = Isolation(settings, self._targets, self._scratch, settings.state_dir / "bundles")
+        self._watch = Watch(settings, self.isolation.forks)
         self.workers: dict[str, Worker] = {}
         self.troubles = Troubles()
         self.draining = False
@@ -114,6 +119,10 @@ class Fleet:
         self._poke.set()
         return True
 
+    def _renew(self) -> None:
+        for function in list(self._wishes):
+            self.restart(function)
+
     def drain(self, *, on: bool = True) -> None:
         """Take no more work on this node, or take it again."""
         self.draining = on
@@ -133,8 +142,11 @@ class Fleet:
         """Keep the right workers running until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            tasks.create_task(self.forks.run())
+            tasks.create_task(self.isolation.forks.run())
+            await self.isolation.open()
             tasks.create_task(self._reconcile())
+            tasks.create_task(self.isolation.keep(self._renew))
+            tasks.create_task(self._watch.run(self.workers))
             tasks.create_task(self._judge())
             tasks.create_task(self._news.run())
 
@@ -156,6 +168,7 @@ class Fleet:
                 await self._empty.wait()
         except TimeoutError:
             log.warning("workers left behind", workers=list(self.workers))
+        await self.isolation.close()
         await self._news.flush()
 
     async def _reconcile(self) -> None:
@@ -229,7 +242,7 @@ class Fleet:
         try:
             await self._launch(worker, deployment)
             ending = await worker.ended
-        except (NoBundle, CannotFork) as error:
+        except (NoBundle, CannotFork, NotEnforced) as error:
             for_good = isinstance(error, NoBundle) and error.for_good
             ending = worker.abandoned(str(error), blameless=not for_good)
         except OSError as error:
@@ -241,32 +254,31 @@ class Fleet:
         finally:
             worker.close()
             del self.workers[worker.instance]
-            if not self.workers:
-                self._empty.set()
         self._ended(worker, ending)
+        if worker.scratch is not None:
+            await asyncio.to_thread(scratch.remove, worker.scratch)
+        if not self.workers:
+            self._empty.set()
 
     async def _launch(self, worker: Worker, deployment: Deployment) -> None:
         """Fetch the bundle, fork, and give the worker its time to become ready."""
         bundle = await self._bundles.get(deployment)
+        self.isolation.admit(bundle)
         if not worker.is_wanted():
             raise CannotFork("not wanted any more")
         assignment = self._assignment(worker, bundle)
+        spec = await self.isolation.box_for(assignment)
         limits = assignment.manifest.limits
         with ExitStack() as handed_over:
             sockets = IcmpSockets()
             handed_over.callback(sockets.close)
             if "icmp" in assignment.manifest.needs:
-                sockets.open_all()
-            pair, output = worker.prepare(assignment)
+                with files_as(spec.user):
+                    sockets.open_all()
+            pair, output = worker.prepare(assignment, spec.user)
             handed_over.callback(os.close, output)
             handed_over.enter_context(pair)
-            spec = box.Spec.of(
-                name=f"mmn {worker.slot.function}",
-                scratch=assignment.scratch,
-                memory_mb=limits.memory_mb,
-                concurrency=limits.concurrency,
-            )
-            process = await self.forks.fork(spec, [output, pair.fileno(), *sockets.filenos()])
+            process = await self.isolation.forks.fork(spec, [output, pair.fileno(), *sockets.filenos()])
         worker.forked(process)
         self._say(worker, "started")
         timeout = START_S + (limits.timeout if assignment.manifest.self_test else 0.0)
@@ -287,7 +299,9 @@ class Fleet:
             code=str(bundle.code.resolve()),
             entry=bundle.info.entry,
             scratch=str(self._scratch / worker.instance),
-            box=box.LEVEL,
+            box=self.isolation.state.level,
+            egress=self.isolation.state.egress,
+            gaps=list(self.isolation.state.gaps),
             nats_url=self._settings.nats_url,
             targets=self._targets,
             nats_ca=self._ca,
@@ -379,11 +393,5 @@ class Fleet:
 
     def _check_slowly(self, now_ns: int) -> None:
         for worker in list(self.workers.values()):
-            if worker.phase == "ready" and worker.card is not None and worker.pid is not None:
-                limit = worker.card.limits.memory_mb * _MIB
-                # What is shared with the zygote is nobody's fault.
-                used = (heart.resident_bytes(worker.pid) or 0) - self.forks.resident
-                if used > limit:
-                    worker.kill(f"uses {used // _MIB} MB of memory, over its limit of {limit // _MIB}: killed")
             if worker.renew_at_ns is not None and now_ns > worker.renew_at_ns:
                 worker.renew()

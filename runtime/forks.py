@@ -54,7 +54,8 @@ class Process:
 class Forks:
     """One zygote after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: box.Plan) -> None:
+        self._plan = plan
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._orders: dict[int, asyncio.Future[Process]] = {}
@@ -64,11 +65,18 @@ class Forks:
         self._lost = asyncio.Event()
         self.resident = 0
         """Memory in bytes that every worker shares with the zygote."""
+        self.found = box.NOTHING
+        """What the zygote found its workers can be confined by; nothing before it is awake."""
 
     @property
     def pid(self) -> int | None:
         """The zygote's process id."""
         return self._process.pid if self._process else None
+
+    async def awake(self) -> box.Found:
+        """Wait for a zygote. Returns what it found."""
+        await self._awake.wait()
+        return self.found
 
     async def run(self) -> None:
         """Keep a zygote until cancelled; then end it, and with it every worker that is left."""
@@ -89,11 +97,12 @@ class Forks:
     def _open(self) -> None:
         # Messages keep their bounds, and the end of the other side is seen.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        plan = msgspec.json.encode(self._plan).decode()
         with theirs:
             # Found by its working directory, so that its environment can be empty. From the main thread,
             # whose end is what the kernel takes for the parent's.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "runtime.zygote", str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-m", "runtime.zygote", str(theirs.fileno()), str(os.getpid()), plan],
                 cwd=Path(runtime.__file__).resolve().parents[1],
                 env={},
                 stdin=subprocess.DEVNULL,
@@ -123,7 +132,7 @@ class Forks:
     def _told(self, report: Report) -> None:
         match report:
             case Awake():
-                self.resident = report.resident
+                self.resident, self.found = report.resident, report.found
                 self._awake.set()
             case Forked() | NotForked():
                 order = self._orders.pop(report.id, None)

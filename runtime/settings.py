@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -14,6 +14,7 @@ from contracts.errors import InvalidField
 from contracts.functions import check_labels, check_node
 from contracts.signatures import check_author
 from runtime.authors import Authors, NoList
+from runtime.box import Level, Measure, Users
 from runtime.targets import RESOLVERS, TargetPolicy, infrastructure, read_networks
 
 
@@ -30,6 +31,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     refused always.
     `trusted_authors` and the lines of `trusted_authors_file` are the public keys whose bundles run here. With
     `third_parties` bundles of others run too, if they are signed. The file is read at each start of a worker.
+
+    How workers are confined: `min_box` is the level that bundles of third parties need; `box_without` leaves measures
+    out; `worker_users` are the numbers of users for workers, FIRST-LAST. `egress`: enforce where packets go where that is
+    possible (auto), never (advisory), or do not start without (enforced). A worker may keep `scratch_mb` on disk, and
+    use `cpu_share` processors on average over `cpu_window_s`.
     """
 
     nats_url: str
@@ -49,6 +55,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trusted_authors: list[str] = field(default_factory=list)
     trusted_authors_file: Path | None = None
     third_parties: bool = False
+    min_box: Level = "B2"
+    box_without: list[Measure] = field(default_factory=list)
+    worker_users: str = ""
+    egress: Literal["auto", "advisory", "enforced"] = "auto"
+    scratch_mb: Annotated[int, Meta(ge=1, le=65536)] = 256
+    cpu_share: Annotated[float, Meta(ge=0.05, le=1024)] = 1.5
+    cpu_window_s: Annotated[float, Meta(ge=2, le=3600)] = 30.0
 
     def authors(self) -> Authors:
         """Whose bundles run here. Raises InvalidField."""
@@ -71,6 +84,7 @@ def load(env: Mapping[str, str] = os.environ) -> Settings:
         check_node(found.node, at="MMN_RUNTIME_NODE")
         check_labels(found.labels, at="MMN_RUNTIME_LABELS")
         found.targets()
+        Users.read(found.worker_users, found.node, at="MMN_RUNTIME_WORKER_USERS")
         # Better now than at the first worker.
         found.authors().trusted()
     except (InvalidField, NoList) as error:

@@ -248,7 +248,7 @@ async def _register(
             "limits": _text(who.manifest.limits),
             "needs": _text(who.manifest.needs),
             "box": who.box,
-            "egress": "advisory",
+            "egress": who.egress,
             # For Anchors that come later than the announcement.
             "user_key": user_key,
         },

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from msgspec.structs import replace
 
 from contracts import clock
 from contracts.modules import Card
+from runtime import scratch
 from runtime.channel import (
     Assignment,
     Beat,
@@ -111,14 +111,24 @@ class Worker:
         return (clock.monotonic_ns() - self.began_ns) / _S
 
     @property
+    def memory_mb(self) -> int | None:
+        """The limit that its bundle declares; None before it has been given its place."""
+        return self._assignment.manifest.limits.memory_mb if self._assignment else None
+
+    @property
+    def scratch(self) -> Path | None:
+        """The folder that it may write to; None before it has one."""
+        return Path(self._assignment.scratch) if self._assignment else None
+
+    @property
     def user_key(self) -> str | None:
         """The public key its token was made for; None before it told."""
         return self._key or None
 
-    def prepare(self, assignment: Assignment) -> tuple[socket.socket, int]:
+    def prepare(self, assignment: Assignment, user: int | None) -> tuple[socket.socket, int]:
         """Make the scratch folder, the pair and the output pipe. Returns the worker's ends, to be closed when they are handed over."""
         self._assignment = assignment
-        Path(assignment.scratch).mkdir(mode=0o700)
+        scratch.make(Path(assignment.scratch), user)
         ours, theirs = socket.socketpair()
         output, inherited = os.pipe()
         self._channel = Channel(ours, FromWorker, self._told, self._pair_ended)
@@ -265,7 +275,7 @@ class Worker:
         return ending
 
     def close(self) -> None:
-        """Let go of everything, and remove what the worker left on disk."""
+        """Let go of everything but the folder that it wrote to."""
         if self._channel is not None:
             self._channel.close()
         if self._output is not None:
@@ -274,8 +284,6 @@ class Worker:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = None
-        if self._assignment is not None:
-            shutil.rmtree(self._assignment.scratch, ignore_errors=True)
 
 
 def _too_long(said: Ready) -> bool:
@@ -296,4 +304,6 @@ def card_of(assignment: Assignment, said: Ready) -> Card:
         params_schema=said.params_schema,
         result_schema=said.result_schema,
         box=assignment.box,
+        egress=assignment.egress,
+        gaps=assignment.gaps,
     )

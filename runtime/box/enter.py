@@ -9,47 +9,19 @@ import tempfile
 import threading
 from collections.abc import Sequence
 
-from msgspec import Struct
-
-from runtime.box import kernel
-
-LEVEL = "B4"
-"""Process limits only. Later steps raise it: an own user, Landlock, seccomp."""
+from runtime.box import kernel, landlock, seccomp, user
+from runtime.box.spec import Spec
 
 _MIB = 1024 * 1024
-_SPARE_MB = 1024
 _THREAD_STACK = 512 * 1024
 _FIRST_KEPT = 3
 
 
-class Spec(Struct, frozen=True, kw_only=True):
-    """How one worker is confined.
-
-    `address_space_mb` is generous, since it counts what is only mapped; resident memory is
-    watched by the runtime.
-    """
-
-    name: str
-    scratch: str
-    address_space_mb: int
-    open_files: int = 1024
-    file_mb: int = 64
-
-    @classmethod
-    def of(cls, *, name: str, scratch: str, memory_mb: int, concurrency: int) -> Spec:
-        """The box of a worker with these limits from its manifest."""
-        return cls(
-            name=name,
-            scratch=scratch,
-            address_space_mb=memory_mb + _SPARE_MB,
-            open_files=256 + 4 * concurrency,
-        )
-
-
-def enter(spec: Spec, *, parent: int, output: int, keep: Sequence[int]) -> list[int]:
+def enter(spec: Spec, *, parent: int, output: int, keep: Sequence[int], readable: Sequence[str]) -> list[int]:
     """Confine this process, a fresh child of `parent` with one thread. Returns the kept descriptors' new numbers.
 
-    Whatever is not in `keep` is closed; `output` becomes standard output and error. Raises OSError.
+    Whatever is not in `keep` is closed; `output` becomes standard output and error. Raises OSError if a
+    measure of the spec does not hold: then nothing else may run in this process.
     """
     os.setsid()
     kernel.die_with_parent(parent)
@@ -63,9 +35,21 @@ def enter(spec: Spec, *, parent: int, output: int, keep: Sequence[int]) -> list[
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     kernel.name_process(spec.name)
-    kernel.no_new_privileges()
-    # An own user id, Landlock and seccomp come here, in this order (see LEVEL).
+    confine(spec, parent=parent, readable=readable)
     return kept
+
+
+def confine(spec: Spec, *, parent: int, readable: Sequence[str]) -> None:
+    """Put this process under the measures of the spec. Each step takes away what the ones before it need."""
+    user.become(spec.user, parent)
+    kernel.no_new_privileges()
+    fenced = "landlock" in spec.measures
+    if fenced:
+        landlock.restrict(spec.rules(readable))
+    # Landlock keeps siblings out of each other, and leaves the runtime its sight of what they hold open.
+    kernel.open_to_own_user(yes=fenced and spec.user is None)
+    if "seccomp" in spec.measures:
+        seccomp.install(spec.calls)
 
 
 def _descriptors(output: int, keep: Sequence[int]) -> list[int]:
@@ -91,7 +75,9 @@ def _limits(spec: Spec) -> None:
     _limit(resource.RLIMIT_NOFILE, spec.open_files)
     _limit(resource.RLIMIT_FSIZE, spec.file_mb * _MIB)
     _limit(resource.RLIMIT_AS, spec.address_space_mb * _MIB)
-    # RLIMIT_NPROC counts all processes of a user, and none of root's: it comes with the own user id.
+    if spec.user is not None:
+        # It counts all processes and threads of a user, and for root none.
+        _limit(resource.RLIMIT_NPROC, spec.processes)
 
 
 def _limit(kind: int, value: int) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
@@ -60,11 +60,15 @@ class Node:
             **{f"MMN_RUNTIME_{name.upper()}": value for name, value in self._settings.items()},
         }
 
+    def command(self) -> Sequence[str]:
+        """What it is started with."""
+        return (sys.executable, "-m", "runtime")
+
     async def start(self) -> None:
         """Start it. It is there when it answers as a micro service."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "runtime"),
+                *self.command(),
                 cwd=ROOT,
                 env=self.environment(),
                 stdin=DEVNULL,

@@ -67,8 +67,11 @@ def _metadata(name: str, version: str, requires: Sequence[str]) -> str:
     return "\n".join([*lines, *(f"Requires-Dist: {requirement}" for requirement in requires)]) + "\n"
 
 
-def wheel_of(folder: Path, *, version: str | None = None, extra: str = "") -> bytes:
-    """Make the wheel of a bundle folder. `version` makes another version of it, `extra` is code appended to it."""
+def wheel_of(folder: Path, *, version: str | None = None, extra: str = "", manifest: str = "") -> bytes:
+    """Make the wheel of a bundle folder. `version` makes another version of it, `extra` is code appended to it.
+
+    `manifest` is put before what its function.toml says.
+    """
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     ((name, entry),) = project["entry-points"][ENTRY_POINT_GROUP].items()
     package = entry.partition(":")[0].partition(".")[0]
@@ -79,6 +82,8 @@ def wheel_of(folder: Path, *, version: str | None = None, extra: str = "") -> by
     }
     first = f"{package}/__init__.py"
     files[first] = (folder / first).read_bytes() + extra.encode()
+    told = f"{package}/function.toml"
+    files[told] = manifest.encode() + (folder / told).read_bytes()
     return build_wheel(
         name,
         version or project["version"],

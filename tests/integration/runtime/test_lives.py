@@ -270,20 +270,25 @@ async def test_a_worker_sees_nothing_of_its_runtime(
 
 
 async def test_what_a_worker_leaves_behind_ends_with_it(
-    node: Node, gateway: Bus, anchor: Bus, announced: Announcements
+    server: NatsServer, gateway: Bus, anchor: Bus, announced: Announcements
 ) -> None:
-    assert node is not None
-    await deploy(gateway, wheel_of(BUNDLES / "exits"))
-    ready = await announced.next("ready", "exits")
-    reply, _ = await call(anchor, "exits", ready.instance, {"how": "child"})
-    data = (await stored_result(gateway, reply.job)).data
-    assert data is not None
-    assert alive(data["child"])
-    with pytest.raises(TimeoutError):
-        await call(anchor, "exits", ready.instance, {"how": "code", "code": 3}, within=0.5)
-    failed = await announced.next("failed", "exits")
-    assert failed.reason == "exited by itself with code 3; last line: going away"
-    await eventually(lambda: not alive(data["child"]))
+    # With these, it could not even make a process.
+    node = Node(server, box_without='["landlock","seccomp"]')
+    await node.start()
+    try:
+        await deploy(gateway, wheel_of(BUNDLES / "exits"))
+        ready = await announced.next("ready", "exits")
+        reply, _ = await call(anchor, "exits", ready.instance, {"how": "child"})
+        data = (await stored_result(gateway, reply.job)).data
+        assert data is not None
+        assert alive(data["child"])
+        with pytest.raises(TimeoutError):
+            await call(anchor, "exits", ready.instance, {"how": "code", "code": 3}, within=0.5)
+        failed = await announced.next("failed", "exits")
+        assert failed.reason == "exited by itself with code 3; last line: going away"
+        await eventually(lambda: not alive(data["child"]))
+    finally:
+        await node.close()
 
 
 async def test_a_worker_over_its_memory_is_killed(

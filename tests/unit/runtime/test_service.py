@@ -37,6 +37,8 @@ WHO = Assignment(
     entry="",
     scratch="",
     box="B4",
+    egress="advisory",
+    gaps=[],
     nats_url="",
 )
 

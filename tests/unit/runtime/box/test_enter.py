@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
+from contracts.functions import Limits, Manifest
 from runtime.box import Spec, enter
-
-SPEC = Spec.of(name="mmn test", scratch="", memory_mb=256, concurrency=8)
 
 
 def boxed(scratch: Path, *, keep: tuple[int, ...] = (), looking: str = "") -> dict[str, Any]:
@@ -25,13 +24,17 @@ def boxed(scratch: Path, *, keep: tuple[int, ...] = (), looking: str = "") -> di
     if pid == 0:
         status = 1
         try:
-            spec = Spec(
-                name=SPEC.name,
+            spec = Spec.of(
+                Manifest(summary="test", limits=Limits(memory_mb=256, concurrency=8)),
+                name="mmn test",
                 scratch=str(scratch),
-                address_space_mb=SPEC.address_space_mb,
-                open_files=SPEC.open_files,
+                code=str(scratch),
+                measures=(),
+                user=None,
+                bus_ports=(),
+                bus_by_name=False,
             )
-            reply, *kept = enter(spec, parent=parent, output=output, keep=(write, *keep))
+            reply, *kept = enter(spec, parent=parent, output=output, keep=(write, *keep), readable=())
             found = {
                 "limits": Path("/proc/self/limits").read_text(),
                 "status": Path("/proc/self/status").read_text(),
@@ -77,6 +80,11 @@ def test_no_new_privileges_and_a_session_of_its_own(found: dict[str, Any]) -> No
     assert "Umask:\t0077" in found["status"]
     assert "Name:\tmmn test" in found["status"]
     assert found["session"]
+
+
+def test_no_capability_is_left(found: dict[str, Any]) -> None:
+    for kind in ("CapPrm", "CapEff", "CapAmb"):
+        assert f"{kind}:\t{'0' * 16}" in found["status"]
 
 
 def test_nothing_is_inherited_but_what_was_kept(tmp_path: Path) -> None:

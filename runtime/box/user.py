@@ -1,0 +1,80 @@
+"""A user for each worker, and the capabilities that it does not get."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from contracts.errors import InvalidField
+from runtime.box import kernel
+
+FIRST: Final = 400_000
+USERS: Final = 1000
+_NODES: Final = 100
+_HIGHEST: Final = 0xFFFF_FFF0
+
+NEEDED: Final = {0: "CAP_CHOWN", 1: "CAP_DAC_OVERRIDE", 5: "CAP_KILL", 6: "CAP_SETGID", 7: "CAP_SETUID"}
+"""What a runtime needs to give workers users of their own, to end them, and to remove what they leave."""
+
+SET_BOUNDING: Final = 8
+RAW_NETWORK: Final = 13
+ADMINISTER_NETWORK: Final = 12
+MOUNT: Final = 21
+
+
+class Users(Struct, frozen=True):
+    """Numbers of users that nobody else on the host has, `first` to `last`."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def read(cls, text: str, node: str, *, at: str) -> Users:
+        """Read `400000-400999`; an empty text gives the node one of a hundred ranges by its name. Raises InvalidField.
+
+        Numbers from 65536 to 524287 are given to nobody by systemd and by the usual tools.
+        """
+        if not text:
+            first = FIRST + USERS * (zlib.crc32(node.encode()) % _NODES)
+            return cls(first, first + USERS - 1)
+        low, dash, high = text.partition("-")
+        if not (dash and low.isascii() and high.isascii() and low.isdigit() and high.isdigit()):
+            raise InvalidField(at, "must be FIRST-LAST, two numbers of users, such as 400000-400999")
+        first, last = int(low), int(high)
+        if not 1 <= first <= last <= _HIGHEST:
+            raise InvalidField(at, f"must be a range of users between 1 and {_HIGHEST}")
+        return cls(first, last)
+
+    def after(self, user: int) -> int:
+        """The next one, round and round, so that a number is long unused before it means another worker."""
+        return user + 1 if self.first <= user < self.last else self.first
+
+
+def capabilities() -> int:
+    """The effective capabilities of this process, a bit for each."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def lacking(held: int) -> list[str]:
+    """Names of the capabilities that a runtime with these lacks for workers with users of their own."""
+    return [name for bit, name in NEEDED.items() if not held >> bit & 1]
+
+
+def become(user: int | None, parent: int) -> None:
+    """Give up every capability, and become another user if one is given. Raises OSError."""
+    if capabilities() >> SET_BOUNDING & 1:
+        kernel.drop_bounding_set(int(Path("/proc/sys/kernel/cap_last_cap").read_text()))
+    if user is not None:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+        # The kernel forgets this with the change of user.
+        kernel.die_with_parent(parent)
+    kernel.drop_capabilities()
