@@ -21,7 +21,7 @@ from contracts.bus import Bus
 from contracts.errors import MmnError, Refused, Unavailable
 from contracts.failure import Code, Failure, failed
 from contracts.jobs import HEADER_CLIENT, MAX_CLIENT, Cancelled, CancelReply, CancelRequest, Job, JobEvent
-from contracts.logs import redact_text
+from contracts.redaction import redact_text
 from contracts.service import Answer, Ask, answer
 
 log = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ from anchor.instance import Instance
 from contracts.errors import MmnError, Refused
 from contracts.evidence import CallCounts, Evidence, Pairs, bucket_of, merge
 from contracts.functions import Deployment, Rollout
-from contracts.logs import redact_text
+from contracts.redaction import redact_text
 
 _MOST_PUBLISHED = 16
 _MOST_SOURCES = 64

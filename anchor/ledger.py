@@ -13,7 +13,8 @@ from contracts import clock, codec, streams, subjects
 from contracts.bus import Bus
 from contracts.errors import MmnError, Unavailable
 from contracts.failure import Code, Failure
-from contracts.jobs import EventKind, Job, JobEvent
+from contracts.jobs import EventKind, Job, JobEvent, shown
+from contracts.redaction import conceal, conceal_text
 from contracts.results import Result
 from contracts.storage import NotStored, store
 
@@ -77,7 +78,7 @@ class Ledger:
         attempt: int = 0,
         sequence: int | None = None,
     ) -> None:
-        """Publish one step of a job's life. `accepted` carries the job itself, and its `sequence` in JOBS."""
+        """Publish one step of a job's life. `accepted` carries the job, as all may read it, and its `sequence` in JOBS."""
         entry = self._entry(
             job,
             event,
@@ -106,10 +107,10 @@ class Ledger:
             at=clock.utc_now(),
             by=self.identity,
             function=job.request.function,
-            reason=reason,
+            reason=conceal_text(reason),
             instance=instance,
             attempt=attempt,
-            accepted=accepted,
+            accepted=None if accepted is None else msgspec.structs.replace(accepted, request=shown(accepted.request)),
             sequence=sequence,
         )
 
@@ -170,10 +171,10 @@ class Ledger:
             by=self.identity,
             started=clock.utc_now(),
             duration_ns=None,
-            params=job.request.params,
+            params=conceal(job.request.params),
             accepted=job.accepted,
             attempt=attempt,
-            failure=failure,
+            failure=msgspec.structs.replace(failure, detail=conceal_text(failure.detail)),
         )
         headers = {
             HEADER_EXPECTED: "0",

@@ -23,8 +23,8 @@ from anchor.twins import Twins
 from contracts import clock, codec, subjects
 from contracts.bus import Bus
 from contracts.errors import InvalidField, Refused, Unavailable
-from contracts.jobs import HEADER_CLIENT, MAX_CLIENT, MAX_JOB_BYTES, Job, JobReceipt, JobRequest, job_id_of
-from contracts.logs import redact_text
+from contracts.jobs import HEADER_CLIENT, MAX_CLIENT, MAX_JOB_BYTES, Job, JobReceipt, JobRequest, job_id_of, shown
+from contracts.redaction import redact_text
 from contracts.service import Answer, Ask, Service, answer
 from contracts.storage import NotStored, store
 
@@ -88,7 +88,8 @@ class Submit:
                 self._twins.consider(job)
                 return answer(self._receipt(job, self._dispatcher.lanes.admitted(job), wait_ns), ask.media())
             self._quotas.give_back(paid, clock.monotonic_ns())
-        if first.request != request:
+        # What was written down of the first has no credentials: they make no difference.
+        if first.request != shown(request):
             rule = "was used before for another request; take a new one"
             raise InvalidField("key", rule, code=409, reason="key-reused")
         receipt = self._receipt(first, self._dispatcher.lanes.of(first), self._backpressure.expected_wait_ns(first))

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import msgspec
 import uuid_utils
 from msgspec import Meta, Struct, field
+
+from contracts.redaction import conceal
 
 JobClass = Literal["live", "batch"]
 
@@ -172,6 +175,11 @@ class JobEvent(Struct, frozen=True, kw_only=True):
     accepted: Job | None = None
     sequence: int | None = None
     v: int = 1
+
+
+def shown(request: JobRequest) -> JobRequest:
+    """A request as it is written down for all who may read: without the credentials in its parameters."""
+    return msgspec.structs.replace(request, params=conceal(request.params))
 
 
 _KEYS = uuid_utils.UUID("6a1e2f0c-5d0b-4c5e-9a55-6d6d6e6b6579")

@@ -1,17 +1,17 @@
 """Structured logs: redacted, to stderr, and to `mmn.logs.<instance>` for everyone who may read.
 
-Nothing leaves the process before `redact` has seen it: credentials in URLs, tokens, NATS
-seeds and JWTs, e-mail addresses, client addresses, and values under telling names.
+Nothing leaves the process before `contracts.redaction` has seen it, tracebacks of a program that dies included.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import sys
+import traceback
 from collections import deque
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
+from types import TracebackType
 from typing import Any, TextIO
 
 import msgspec
@@ -20,78 +20,10 @@ import structlog
 from contracts import clock, codec, subjects
 from contracts.bus import Bus
 from contracts.modules import Log
+from contracts.redaction import redact, redact_text
 
-HIDDEN = "[redacted]"
 _BUFFERED_LINES = 1000
-_SECRET_NAMES = re.compile(
-    r"pass(word|wd)?$|secret|token|seed|credential|authorization|cookie|api_?key|private", re.IGNORECASE
-)
-_CLIENT_NAMES = re.compile(r"^(client|remote|peer)(_?(addr|address|ip|host))?$", re.IGNORECASE)
-_LONGEST_TEXT = 16 * 1024
-"""Longer text is cut first: it comes from targets and exceptions, and redacting must not take long."""
 _LONGEST_LINE = 128 * 1024
-# Every repetition is bounded, or text made for it would take time in its square.
-_CREDENTIALS = (
-    (re.compile(r"(?<=://)[^\s/?#]{1,512}@"), HIDDEN + "@"),
-    (
-        re.compile(r"\b(authorization\s*[:=]\s*)\S{1,2048}(?:[ \t]+\S{1,2048})?", re.IGNORECASE),
-        r"\1" + HIDDEN,
-    ),
-    (re.compile(r"\b(?:Bearer|Basic|Token)\s+[A-Za-z0-9+/_.=-]{8,2048}", re.IGNORECASE), HIDDEN),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,8192}\.[A-Za-z0-9_-]{0,1024}"), HIDDEN),
-    (re.compile(r"\bS[OANUXC][A-Z2-7]{56}\b"), HIDDEN),
-    (
-        re.compile(r"\b((?:access_?)?token|passw(?:or)?d|secret|api_?key|credential)=[^\s&\"']{1,2048}", re.IGNORECASE),
-        r"\1=" + HIDDEN,
-    ),
-)
-_PATTERNS = (
-    *_CREDENTIALS,
-    (re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}\b"), HIDDEN),
-)
-
-
-def redact_text(text: str) -> str:
-    """Hide what looks like a credential or a person in free text."""
-    if len(text) > _LONGEST_TEXT:
-        text = f"{text[:_LONGEST_TEXT]} [cut]"
-    for pattern, instead in _PATTERNS:
-        text = pattern.sub(instead, text)
-    return text
-
-
-def redact(value: Any, name: str = "") -> Any:
-    """Hide secrets in plain data, by the name a value stands under and by what it looks like."""
-    if name and (_SECRET_NAMES.search(name) or _CLIENT_NAMES.match(name)) and value not in (None, "", False, True):
-        return HIDDEN
-    if isinstance(value, str):
-        return redact_text(value)
-    if isinstance(value, Mapping):
-        return {redact_text(str(key)): redact(item, str(key)) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset | deque):
-        return [redact(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return redact_text(str(value))
-
-
-def conceal(value: Any, name: str = "") -> Any:
-    """Hide credentials in plain data of a job, its parameters above all, and leave what was measured as it is.
-
-    Unlike log lines, results are about addresses, may hold an e-mail address that a name server answered,
-    and know numbers under names such as `seed`.
-    """
-    if isinstance(value, str):
-        if value and _SECRET_NAMES.search(name):
-            return HIDDEN
-        for pattern, instead in _CREDENTIALS:
-            value = pattern.sub(instead, value)
-        return value
-    if isinstance(value, Mapping):
-        return {key: conceal(item, str(key)) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [conceal(item, name) for item in value]
-    return value
 
 
 def _redacting(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -186,8 +118,14 @@ def configure(
         logger_factory=structlog.PrintLoggerFactory(target),
         cache_logger_on_first_use=False,
     )
+    sys.excepthook = _die
     logging.basicConfig(level=logging.WARNING, force=True, handlers=[_ToStructlog()])
     return shipper
+
+
+def _die(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The last words of a program, redacted like its others."""
+    sys.stderr.write(redact_text("".join(traceback.format_exception(kind, error, trace))))
 
 
 class _ToStructlog(logging.Handler):

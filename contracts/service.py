@@ -25,6 +25,7 @@ from contracts import clock, codec, subjects
 from contracts.bus import Bus
 from contracts.errors import InvalidField, Refused, Unavailable
 from contracts.jobs import HEADER_FIELD, HEADER_REASON, HEADER_RETRY_AFTER
+from contracts.redaction import conceal_text
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -69,14 +70,14 @@ def error_headers(refusal: Refused) -> dict[str, str]:
     """A refusal as headers: what ADR-32 names, and what programs need besides."""
     headers = {
         # Both may quote what was sent.
-        ERROR_HEADER: refusal.message[:_LONGEST_MESSAGE],
+        ERROR_HEADER: conceal_text(refusal.message[:_LONGEST_MESSAGE]),
         ERROR_CODE_HEADER: str(refusal.code),
         HEADER_REASON: refusal.reason,
     }
     if refusal.retry_after is not None:
         headers[HEADER_RETRY_AFTER] = f"{refusal.retry_after:.3f}"
     if isinstance(refusal, InvalidField):
-        headers[HEADER_FIELD] = refusal.field[:_LONGEST_FIELD]
+        headers[HEADER_FIELD] = conceal_text(refusal.field[:_LONGEST_FIELD])
     return headers
 
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from contracts.codec import MISSING_FIELD
 from contracts.errors import InvalidField, MmnError, Refused, Unavailable
+from contracts.redaction import conceal_text
 from gateway.security.audit import note
 
 log = structlog.get_logger(__name__)
@@ -82,9 +83,10 @@ def _problem(
     return Problem(
         title=status.phrase,
         status=status.value,
-        detail=detail,
+        # It may quote what was sent, or what a worker said.
+        detail=conceal_text(detail),
         reason=reason,
-        field=field,
+        field=None if field is None else conceal_text(field),
         retry_after=retry_after,
     )
 

@@ -15,8 +15,8 @@ from contracts.access import tokens
 from contracts.access.provision import mint_worker
 from contracts.bus import Bus, read_ca
 from contracts.functions import Deployment
-from contracts.logs import redact_text
 from contracts.modules import Announcement, WorkerEvent, new_instance
+from contracts.redaction import redact_text
 from runtime import scratch
 from runtime.box.kernel import files_as
 from runtime.bundles import Bundle, Bundles, NoBundle

@@ -11,6 +11,7 @@ import structlog
 
 from contracts import clock, codec, subjects
 from contracts.bus import Bus
+from contracts.redaction import conceal
 from contracts.results import Progress
 
 log = structlog.get_logger(__name__)
@@ -80,7 +81,7 @@ class JobProgress:
                     function=self._function,
                     n=n,
                     at=clock.utc_now(),
-                    event=event,
+                    event=conceal(event),
                 ),
                 codec.JSON,
             )

@@ -33,8 +33,8 @@ from contracts.jobs import (
     StopReply,
     new_job_id,
 )
-from contracts.logs import conceal, redact_text
 from contracts.modules import HEADER_PROBE
+from contracts.redaction import conceal, redact_text
 from contracts.results import Quality, Result
 from contracts.service import Answer, Ask, answer
 from contracts.storage import NotStored, store
@@ -280,7 +280,7 @@ class Measuring:
             digest=self._who.digest,
             node=self._who.node,
             labels=self._who.labels,
-            # What a person typed into a URL or a header must not be read by all who may read results.
+            # What a person typed into a URL or a header must not be read by all who may read results, nor what a target sent back.
             params=conceal(self._function.encode(params)),
             accepted=call.accepted,
             attempt=call.attempt,
@@ -290,7 +290,7 @@ class Measuring:
             stamps=measured.stamps,
             quality=msgspec.structs.replace(own, loop_lag_ns=lag_ns),
             failure=_concealed(measured.failure),
-            data=data,
+            data=conceal(data),
             metrics=measured.metrics,
             provenance=self._who.provenance,
         )

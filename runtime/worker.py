@@ -25,6 +25,7 @@ from contracts import bus, clock, codec, heart, logs, subjects
 from contracts.access import tokens
 from contracts.errors import CannotMeasure, MmnError, Unavailable
 from contracts.modules import Health, State
+from contracts.redaction import redact_text
 from contracts.service import Gate, Service
 from runtime.channel import BEAT_S, Assignment, Beat, Channel, Drain, FromRuntime, Hello, Ready, Renew, Start, Unfit
 from runtime.lag import LagHistory
@@ -111,7 +112,7 @@ class Worker:
         except* (NotFit, Unavailable) as group:
             error = _first(group)
             blameless = error.blameless if isinstance(error, NotFit) else True
-            self._channel.send(Unfit(logs.redact_text(str(error))[:1000], blameless))
+            self._channel.send(Unfit(redact_text(str(error))[:1000], blameless))
             status = 1
         return status
 

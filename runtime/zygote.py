@@ -24,6 +24,7 @@ from typing import NoReturn
 import msgspec
 from msgspec import Struct
 
+from contracts.redaction import redact_text
 from runtime import box
 from runtime.box import kernel, paths
 
@@ -201,7 +202,7 @@ def _child(order: Fork, descriptors: Sequence[int], readable: Sequence[str], par
         worker = importlib.import_module("runtime.worker")
         status = worker.main(pair, icmp)
     except BaseException:  # noqa: BLE001  # nothing may escape into the zygote's loop
-        traceback.print_exc()
+        sys.stderr.write(redact_text(traceback.format_exc()))
     finally:
         with contextlib.suppress(BaseException):
             sys.stdout.flush()

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from contracts import clock
 from contracts.errors import InvalidField, Refused
-from contracts.jobs import CancelReply, CancelRequest, JobReceipt, JobRequest
+from contracts.jobs import CancelReply, CancelRequest, JobReceipt, JobRequest, shown
 from contracts.results import Result
 from gateway.errors import Problem
 from gateway.parts import Given
@@ -68,7 +68,7 @@ class JobController(Controller):
         user = request.auth.sub
         receipt = await parts.network.submit(data, client=user)
         note(request, object=receipt.job, detail=receipt.function)
-        await parts.index.accepted(receipt, data, user)
+        await parts.index.accepted(receipt, shown(data), user)
         return Response(
             receipt, status_code=200 if receipt.repeated else 202, headers={"Location": f"{API}/jobs/{receipt.job}"}
         )

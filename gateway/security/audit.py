@@ -16,7 +16,7 @@ from msgspec import Struct
 from contracts import clock
 from contracts.audit import AuditEntry, Kind
 from contracts.errors import Unavailable
-from contracts.logs import conceal
+from contracts.redaction import conceal
 from gateway.security.tokens import Claims
 
 log = structlog.get_logger(__name__)

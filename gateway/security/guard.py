@@ -30,7 +30,9 @@ def bearer(header: str | None) -> str:
     """The token in an Authorization header. Raises Refused (401)."""
     scheme, _, token = (header or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
-        raise Refused(401, "not-authenticated", "send an access token: Authorization: Bearer <token>")
+        raise Refused(
+            401, "not-authenticated", "send an access token in the header Authorization, by the scheme Bearer"
+        )
     return token.strip()
 
 
@@ -42,7 +44,9 @@ def basic(header: str | None) -> tuple[str, str]:
     except (binascii.Error, UnicodeDecodeError, ValueError):
         name, colon, password = "", "", ""
     if scheme.lower() != "basic" or not colon:
-        raise Refused(401, "not-authenticated", "send name and password: Authorization: Basic")
+        raise Refused(
+            401, "not-authenticated", "send name and password in the header Authorization, by the scheme Basic"
+        )
     return name, password
 
 

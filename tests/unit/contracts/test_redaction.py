@@ -2,36 +2,17 @@
 
 import base64
 import string
-from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts import logs
+from contracts import redaction
 from contracts.access import tokens
+from tests.kit.secrets import NAMES, PLANTED, SECRET
 
 WORDS = st.text(string.ascii_lowercase + " ,.;()[]\n", max_size=40)
-SECRET = st.text(string.ascii_letters + string.digits, min_size=12, max_size=40).map(lambda text: f"s3{text}")
 _KEY = tokens.new_user_key()
 _CREDS = tokens.creds_file("eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.eyJzdWIiOiJhZG1pbiJ9.c2lnbmF0dXJl", _KEY)
-
-
-def _jwt(secret: str) -> str:
-    return f"eyJhbGciOiJIUzI1NiJ9.{base64.urlsafe_b64encode(secret.encode()).decode().rstrip('=')}.{secret}"
-
-
-WAYS: dict[str, Callable[[str], str]] = {
-    "url": lambda secret: f"https://bob:{secret}@example.org/x",
-    "bearer": lambda secret: f"Bearer {secret}",
-    "basic": lambda secret: f"Basic {base64.b64encode(secret.encode()).decode()}",
-    "header": lambda secret: f"Authorization: Digest {secret}",
-    "jwt": _jwt,
-    "password": lambda secret: f"password={secret}",
-    "query": lambda secret: f"GET /x?a=1&access_token={secret}&b=2",
-    "api key": lambda secret: f"api_key={secret}",
-}
-PLANTED = st.tuples(st.sampled_from(sorted(WAYS)), SECRET).map(lambda pair: (WAYS[pair[0]](pair[1]), pair[1]))
-NAMES = ("password", "api_key", "apikey", "client_secret", "refresh_token", "Authorization", "Cookie", "private_key")
 
 
 def shapes(text: str) -> list[object]:
@@ -45,7 +26,7 @@ def test_a_planted_credential_comes_out_neither_of_lines_nor_of_results(
     credential, secret = planted
     hidden = base64.b64encode(secret.encode()).decode()
     for shape in shapes(f"{before} {credential} {after}"):
-        for told in (str(logs.redact(shape)), str(logs.conceal(shape))):
+        for told in (str(redaction.redact(shape)), str(redaction.conceal(shape))):
             assert secret not in told
             assert hidden not in told
 
@@ -53,14 +34,14 @@ def test_a_planted_credential_comes_out_neither_of_lines_nor_of_results(
 @given(st.sampled_from(NAMES), SECRET)
 def test_a_value_under_a_telling_name_comes_out_of_neither(name: str, secret: str) -> None:
     for shape in ({name: secret}, {"headers": {name.upper(): secret}}, {"deep": [{name: [secret]}]}):
-        assert secret not in str(logs.redact(shape))
-        assert secret not in str(logs.conceal(shape))
+        assert secret not in str(redaction.redact(shape))
+        assert secret not in str(redaction.conceal(shape))
 
 
 def test_nats_credentials_come_out_of_neither() -> None:
     seed = tokens.seed(_KEY)
     for text in (_CREDS, seed, f"seed {seed} refused"):
-        for told in (logs.redact_text(text), str(logs.conceal({"x": text}))):
+        for told in (redaction.redact_text(text), str(redaction.conceal({"x": text}))):
             assert seed not in told
             assert "eyJ0eXAi" not in told
 
@@ -84,7 +65,7 @@ def _numbers_under_seed(value: object) -> object:
 @given(MEASURED)
 def test_what_was_measured_is_not_damaged(value: object) -> None:
     told = _numbers_under_seed(value)
-    assert logs.conceal(told) == told
+    assert redaction.conceal(told) == told
 
 
 def test_a_result_keeps_addresses_and_answers_of_name_servers() -> None:
@@ -95,4 +76,13 @@ def test_a_result_keeps_addresses_and_answers_of_name_servers() -> None:
         "url": "https://example.org/a?b=c#d",
         "answers": ["v=DMARC1; rua=mailto:postmaster@example.org", "2001:db8::1"],
     }
-    assert logs.conceal(plain) == plain
+    assert redaction.conceal(plain) == plain
+
+
+def test_what_lies_too_deep_is_hidden_as_a_whole() -> None:
+    deep: object = "s3cret"
+    for _ in range(5000):
+        deep = {"x": [deep]}
+    for told in (redaction.redact(deep), redaction.conceal(deep)):
+        assert redaction.HIDDEN in str(told)
+        assert "s3cret" not in str(told)
