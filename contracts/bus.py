@@ -3,17 +3,20 @@
 The first connection must succeed or raise, so wrong credentials are told at once. After
 that the client never gives up: it reconnects after restarts of the server, with whatever JWT
 the credentials hold by then. Permission errors are asynchronous in NATS, so they are kept in
-`Bus.denied`, logged, and `settle()` raises when a subscription was refused.
+`Bus.denied`, logged, and `settle()` raises when a subscription was refused. `renew()` replaces the connection
+by one with the newest JWT before the old one is given up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import re
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +28,7 @@ from nats.aio.subscription import Subscription
 from nats.js.client import JetStreamContext
 
 from contracts import clock
-from contracts.client import RECONNECT_WAIT_S, Client
+from contracts.client import RECONNECT_WAIT_S, Client, Listening
 from contracts.errors import MmnError, Unavailable
 from contracts.replies import Replies
 from contracts.subjects import REPLY_FROM_MANAGE
@@ -40,7 +43,6 @@ MOST_WAITING = 8192
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 """What may wait in one subscription; the library's own limits are half a million messages and 128 MiB."""
 _TELL_EVERY_NS = 1_000_000_000
-_CANCEL_AGAIN_S = 0.1
 _REPLY_TO_MANAGE = REPLY_FROM_MANAGE.lower()
 """Error texts of nats-py are in lower case."""
 _JWT = re.compile(r"-----BEGIN NATS USER JWT-----\s+(\S+)\s+-+END NATS USER JWT-+")
@@ -118,11 +120,13 @@ class FileCredentials:
 
 
 class Bus:
-    """One identity's connection. `nc` is the client, `js` its JetStream context."""
+    """One identity's connection. `nc` is the client, `js` its JetStream context; `renew` replaces both."""
 
-    def __init__(self, identity: str, nc: Client) -> None:
+    def __init__(self, identity: str, opened: Callable[[Bus, Client], Awaitable[None]]) -> None:
         self.identity = identity
-        self.nc = nc
+        self.nc = nc = Client()
+        self._opened = opened
+        self._listening: set[Listening] = set()
         self.js: JetStreamContext = nc.jetstream(timeout=5.0)
         self.denied: deque[str] = deque(maxlen=100)
         self.reconnects = 0
@@ -133,19 +137,40 @@ class Bus:
         self._replies: Replies | None = None
         self._opening = asyncio.Lock()
 
-    async def listen(self, subject: str, callback: Callable[[Msg], None], *, queue: str = "") -> Subscription:
+    async def renew(self, *, within: float = 600.0) -> None:
+        """Move to a new connection with the newest JWT, without a moment on none. Raises CannotConnect.
+
+        For a while both listen: members of a queue group get each message once, others may get it twice, so this is
+        not for connections that pull. Answers go out on the connection that the question came on, which is kept
+        until they have, for `within` seconds at most.
+        """
+        fresh = Client()
+        await self._opened(self, fresh)
+        try:
+            leaving = [await one.move(fresh) for one in list(self._listening)]
+            await fresh.flush()
+        except nats.errors.Error as error:
+            await fresh.abandon()
+            raise CannotConnect(f"the new connection of {self.identity} ended at once: {error}") from error
+        old, self.nc, self.js = self.nc, fresh, fresh.jetstream(timeout=5.0)
+        log.info("connection renewed")
+        for leave in leaving:
+            with contextlib.suppress(nats.errors.Error):
+                await leave()
+        self._dropped += old.unreadable
+        await old.retire(within=within)
+
+    async def listen(self, subject: str, callback: Callable[[Msg], None], *, queue: str = "") -> Listening:
         """Subscribe with a plain function, called in the reading of the connection itself: it must be short.
 
         What it raises is logged. Unlike the library's callbacks, nothing queues before it.
         """
+        return await self._listen(lambda nc: nc.hear(subject, callback, queue=queue))
 
-        async def queued(msg: Msg) -> None:
-            # For what arrived before the listener was known.
-            callback(msg)
-
-        subscription = await self.nc.subscribe(subject, queue=queue, cb=queued)
-        self.nc.listeners[subscription._id] = callback
-        return subscription
+    async def _listen(self, begin: Callable[[Client], Awaitable[Subscription]]) -> Listening:
+        listening = Listening(begin, await begin(self.nc), self._listening.discard)
+        self._listening.add(listening)
+        return listening
 
     async def replies(self) -> Replies:
         """The inbox for answers; opened at its first use."""
@@ -183,17 +208,19 @@ class Bus:
 
     async def subscribe(
         self, subject: str, take: Callable[[Msg], Awaitable[None]], *, queue: str = "", most: int = MOST_WAITING
-    ) -> Subscription:
+    ) -> Listening:
         """Call `take` with one message at a time. More than `most` that wait are dropped, counted and logged.
 
         For what people and workers send as they like; answers and deliveries come by `listen`, and are never dropped.
         """
-        return await self.nc.subscribe(
-            subject,
-            queue=queue,
-            cb=take,
-            pending_msgs_limit=most,
-            pending_bytes_limit=MOST_WAITING_BYTES,
+        return await self._listen(
+            lambda nc: nc.subscribe(
+                subject,
+                queue=queue,
+                cb=take,
+                pending_msgs_limit=most,
+                pending_bytes_limit=MOST_WAITING_BYTES,
+            )
         )
 
     async def flush(self) -> None:
@@ -233,20 +260,7 @@ class Bus:
 
     async def drain(self, *, within: float = 5.0) -> None:
         """Deliver what is pending both ways, then close. Never hangs, also when the server has frozen."""
-        if not self.nc.is_connected:
-            await self.nc.abandon()
-            return
-        # A task, since the library swallows the cancellation of a drain and goes on waiting.
-        leaving = asyncio.get_running_loop().create_task(self.nc.drain())
-        try:
-            await asyncio.wait({leaving}, timeout=within)
-        finally:
-            await self.nc.abandon()
-            while not leaving.done():
-                leaving.cancel()
-                await asyncio.wait({leaving}, timeout=_CANCEL_AGAIN_S)
-        if not leaving.cancelled() and (error := leaving.exception()):
-            log.info("connection not drained", reason=str(error) or type(error).__name__)
+        await self.nc.leave(within=within)
 
     async def _error(self, error: Exception) -> None:
         text = str(error)
@@ -315,21 +329,35 @@ async def connect(
 
     `inbox` is the identity's own inbox prefix: no other is permitted to it. `ca`: see `tls_context`.
     """
+    bus = Bus(identity, partial(_open, url, credentials, inbox=inbox, name=name or identity, ca=ca))
+    await bus._opened(bus, bus.nc)
+    return bus
+
+
+async def _open(
+    url: str, credentials: Credentials, bus: Bus, nc: Client, *, inbox: str, name: str, ca: str | None
+) -> None:
+    """Connect a client for a bus, which hears of its further life as long as it is the bus's own."""
     context = tls_context(url, ca)
-    nc = Client()
-    bus = Bus(identity, nc)
     problem: list[Exception] = []
 
-    async def first_error(error: Exception) -> None:
-        problem.append(error)
-
     async def error_cb(error: Exception) -> None:
-        await (bus._error(error) if nc.is_connected or nc.is_reconnecting else first_error(error))
+        if nc.is_connected or nc.is_reconnecting:
+            await bus._error(error)
+        else:
+            problem.append(error)
+
+    def of_bus(callback: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        async def told() -> None:
+            if bus.nc is nc:
+                await callback()
+
+        return told
 
     try:
         await nc.connect(
             servers=[part.strip() for part in url.split(",")],
-            name=name or identity,
+            name=name,
             user_jwt_cb=lambda: credentials.jwt().encode(),
             signature_cb=lambda nonce: base64.b64encode(credentials.sign(nonce.encode())),
             inbox_prefix=inbox,
@@ -345,9 +373,9 @@ async def connect(
             max_outstanding_pings=2,
             pending_size=MAX_PENDING_BYTES,
             error_cb=error_cb,
-            disconnected_cb=bus._disconnected,
-            reconnected_cb=bus._reconnected,
-            closed_cb=bus._closed,
+            disconnected_cb=of_bus(bus._disconnected),
+            reconnected_cb=of_bus(bus._reconnected),
+            closed_cb=of_bus(bus._closed),
             tls=context,
             # Before a word in the clear: else whoever sits between could say that there is no TLS here.
             tls_handshake_first=context is not None,
@@ -356,8 +384,7 @@ async def connect(
         cause = problem[0] if problem else error
         await nc.close()
         raise CannotConnect(
-            f"cannot connect to NATS at {url} as {identity}: {str(cause) or type(cause).__name__}"
+            f"cannot connect to NATS at {url} as {bus.identity}: {str(cause) or type(cause).__name__}"
         ) from error
     nc.options["allow_reconnect"] = True
     nc.options["max_reconnect_attempts"] = -1
-    return bus

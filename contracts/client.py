@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 
@@ -18,11 +18,15 @@ import nats.errors
 import structlog
 from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.protocol import parser
+
+from contracts import clock
 
 log = structlog.get_logger(__name__)
 
 RECONNECT_WAIT_S = 0.25
+_CANCEL_AGAIN_S = 0.1
 _LONGEST_NAME = 128
 """A longer header name is none of ours, and is not worth remembering."""
 
@@ -49,7 +53,8 @@ def _read(raw: bytes) -> str | None:
 class Client(NatsClient):
     """One connection. What comes for a subscription in `listeners` is handed over as it is read.
 
-    `unreadable` counts what could not be decoded as it was sent; `interruption` says what ended the last connection.
+    `unreadable` counts what could not be decoded as it was sent; `interruption` says what ended the last connection;
+    `refused_since_ns` is when a server first refused the credentials, on the monotonic clock, None once one took them.
     """
 
     def __init__(self) -> None:
@@ -57,6 +62,59 @@ class Client(NatsClient):
         self.listeners: dict[int, Callable[[Msg], None]] = {}
         self.unreadable = 0
         self.interruption = ""
+        self.refused_since_ns: int | None = None
+        self._owed = 0
+        self._square = asyncio.Event()
+        self._square.set()
+
+    async def hear(self, subject: str, callback: Callable[[Msg], None], *, queue: str = "") -> Subscription:
+        """Subscribe with a plain function, called in the reading of the connection itself."""
+
+        async def queued(msg: Msg) -> None:
+            # For what arrived before the listener was known.
+            callback(msg)
+
+        subscription = await self.subscribe(subject, queue=queue, cb=queued)
+        self.listeners[subscription._id] = callback
+        return subscription
+
+    def owe(self, task: asyncio.Task[None]) -> None:
+        """Until this task has ended, it may give an answer that only this connection can give."""
+        self._owed += 1
+        self._square.clear()
+        task.add_done_callback(self._paid)
+
+    def _paid(self, _task: asyncio.Task[None]) -> None:
+        self._owed -= 1
+        if not self._owed:
+            self._square.set()
+
+    async def retire(self, *, within: float) -> None:
+        """Give the answers that are owed, then leave. It does not reconnect any more."""
+        self.options["allow_reconnect"] = False
+        try:
+            async with asyncio.timeout(within):
+                await self._square.wait()
+        except TimeoutError:
+            log.warning("answers not given on a connection that ended", owed=self._owed)
+        await self.leave(within=within)
+
+    async def leave(self, *, within: float) -> None:
+        """Deliver what is pending both ways, then close. Never hangs, also when the server has frozen."""
+        if not self.is_connected:
+            await self.abandon()
+            return
+        # A task, since the library swallows the cancellation of a drain and goes on waiting.
+        leaving = asyncio.get_running_loop().create_task(self.drain())
+        try:
+            await asyncio.wait({leaving}, timeout=within)
+        finally:
+            await self.abandon()
+            while not leaving.done():
+                leaving.cancel()
+                await asyncio.wait({leaving}, timeout=_CANCEL_AGAIN_S)
+        if not leaving.cancelled() and (error := leaving.exception()):
+            log.info("connection not drained", reason=str(error) or type(error).__name__)
 
     async def abandon(self) -> None:
         """Close now: what has not been sent is dropped, and a peer that does not read is not waited for."""
@@ -78,6 +136,11 @@ class Client(NatsClient):
     async def _process_connect_init(self) -> None:
         try:
             await super()._process_connect_init()
+            self.refused_since_ns = None
+        except nats.errors.Error as error:
+            if "authorization" in str(error).lower():
+                self.refused_since_ns = self.refused_since_ns or clock.monotonic_ns()
+            raise
         except (OSError, TimeoutError):
             # After a failed handshake nobody tells the library's stream that it has ended, and it would wait for ever.
             transport, self._transport = self._transport, None
@@ -118,6 +181,7 @@ class Client(NatsClient):
         await super()._connect_to_server(s)
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002  # the library's signature
+        self._square.set()
         if not self.is_connected:
             # It has nowhere to go, and uvloop, unlike asyncio, raises when a closed transport is written to.
             self._forget_pending()
@@ -168,3 +232,32 @@ class Client(NatsClient):
             if key is not None:
                 found[key] = value.strip().decode("utf-8", "replace")
         return found
+
+
+class Listening:
+    """A subscription that can move to another connection. `forget` is called when it ends by request."""
+
+    def __init__(
+        self,
+        begin: Callable[[Client], Awaitable[Subscription]],
+        current: Subscription,
+        forget: Callable[[Listening], None],
+    ) -> None:
+        self._begin = begin
+        self._forget = forget
+        self.current = current
+
+    async def move(self, nc: Client) -> Callable[[], Awaitable[None]]:
+        """Listen on another connection, too. Returns how to leave the one before. Raises nats.errors."""
+        before, self.current = self.current, await self._begin(nc)
+        return before.drain
+
+    async def unsubscribe(self) -> None:
+        """Take no more messages, not even those that wait. Raises nats.errors."""
+        self._forget(self)
+        await self.current.unsubscribe()
+
+    async def drain(self) -> None:
+        """Take no new messages, but those that wait. Raises nats.errors."""
+        self._forget(self)
+        await self.current.drain()

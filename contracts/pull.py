@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import msgspec
 import nats.errors
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from contracts.bus import Bus
+from contracts.client import Listening
 from contracts.errors import Unavailable
 
 _NS = 1_000_000_000
@@ -78,7 +78,7 @@ class PullInbox:
         self._inbox = bus.nc.new_inbox()
         # A subscription's own next_msg() makes two tasks a message, and loses one when cancelled.
         self._arrived: asyncio.Queue[Msg] = asyncio.Queue()
-        self._subscription: Subscription | None = None
+        self._subscription: Listening | None = None
 
     @classmethod
     async def open(cls, bus: Bus, stream: str, consumer: str) -> PullInbox:

@@ -11,18 +11,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import nats.errors
 import structlog
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 from nats.micro.service import EndpointStats, ServiceConfig
 from nats.micro.service import Service as MicroService
 
 from contracts import clock, codec, subjects
 from contracts.bus import Bus
+from contracts.client import Client, Listening
 from contracts.errors import InvalidField, Refused, Unavailable
 from contracts.jobs import HEADER_FIELD, HEADER_REASON, HEADER_RETRY_AFTER
 from contracts.redaction import conceal_text
@@ -132,13 +132,12 @@ class Gate:
 class _Endpoint:
     """One subject: admits a request to a task or refuses it at once, as it is read from the socket."""
 
-    def __init__(self, bus: Bus, subject: str, gate: Gate, serve: Callable[[Ask], Awaitable[Answer]]) -> None:
+    def __init__(self, subject: str, gate: Gate, serve: Callable[[Ask], Awaitable[Answer]]) -> None:
         self.gate = gate
         self.requests = 0
         self.errors = 0
         self.busy_ns = 0
         self.last_error = ""
-        self._bus = bus
         self._subject = subject
         self._serve = serve
 
@@ -150,16 +149,18 @@ class _Endpoint:
         loop = asyncio.get_running_loop()
         if gate.full:
             gate.rejected += 1
-            task = loop.create_task(self._reply(msg.reply, b"", error_headers(_BUSY)))
+            task = loop.create_task(self._reply(msg, b"", error_headers(_BUSY)))
+            _came_by(msg).owe(task)
             gate.refusals.add(task)
             task.add_done_callback(gate.refusals.discard)
             return
         # The gate holds the task until it ends, and `stop` awaits it there.
-        task = loop.create_task(self._run(Ask(msg, clock.monotonic_ns())))
+        task = loop.create_task(self._run(msg, Ask(msg, clock.monotonic_ns())))
+        _came_by(msg).owe(task)
         gate.tasks.add(task)
         task.add_done_callback(gate.tasks.discard)
 
-    async def _run(self, ask: Ask) -> None:
+    async def _run(self, msg: Msg, ask: Ask) -> None:
         gate = self.gate
         async with gate.slots:
             gate.running += 1
@@ -170,22 +171,27 @@ class _Endpoint:
                 if ERROR_CODE_HEADER in headers:
                     self.errors += 1
                     self.last_error = f"{headers[ERROR_CODE_HEADER]}:{headers[ERROR_HEADER]}"
-                await self._reply(ask.reply, body, headers)
+                await self._reply(msg, body, headers)
             except asyncio.CancelledError:
                 # Cut off, or its handler cancelled itself: whoever asked need not wait out a time limit.
-                await self._reply(ask.reply, b"", error_headers(_CUT_OFF))
+                await self._reply(msg, b"", error_headers(_CUT_OFF))
                 raise
             finally:
                 gate.running -= 1
                 self.busy_ns += clock.monotonic_ns() - began_ns
 
-    async def _reply(self, reply: str, body: bytes, headers: dict[str, str]) -> None:
-        if not reply:
+    async def _reply(self, msg: Msg, body: bytes, headers: dict[str, str]) -> None:
+        if not msg.reply:
             return
         try:
-            await self._bus.nc.publish(reply, body, headers=headers)
+            # A worker may answer only on the connection that the request came on.
+            await _came_by(msg).publish(msg.reply, body, headers=headers)
         except nats.errors.Error as error:
             log.warning("reply not sent", subject=self._subject, error=str(error) or type(error).__name__)
+
+
+def _came_by(msg: Msg) -> Client:
+    return cast("Client", msg._client)
 
 
 def _sound(msg: Msg) -> bool:
@@ -205,12 +211,12 @@ class _Admitting:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self.endpoints: dict[str, _Endpoint] = {}
-        self.subscriptions: list[Subscription] = []
+        self.subscriptions: list[Listening] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bus.nc, name)
 
-    async def subscribe(self, subject: str, queue: str = "", cb: Any = None) -> Subscription:
+    async def subscribe(self, subject: str, queue: str = "", cb: Any = None) -> Listening:
         if not queue:
 
             async def discovered(msg: Msg) -> None:
@@ -278,7 +284,7 @@ class Service:
         async def unused(_request: object) -> None:
             raise AssertionError("requests do not pass through the library")
 
-        self._client.endpoints[subject] = _Endpoint(self._bus, subject, gate, serve)
+        self._client.endpoints[subject] = _Endpoint(subject, gate, serve)
         await self._micro.add_endpoint(
             name=name, subject=subject, handler=unused, queue_group=group, metadata=dict(metadata or {})
         )

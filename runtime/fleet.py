@@ -39,7 +39,8 @@ START_S = 10.0
 _TICK_S = 0.1
 _LATE_S = 0.2
 _SLOW_TICKS = 10
-_RENEW_AT = 2 / 3
+_RENEW_AT = 1 / 2
+"""What is left of an hour then is longer than any answer under way may take (`roles.REPLY_TTL_S`)."""
 _KILL_AFTER_S = 2.0
 _S = 1_000_000_000
 

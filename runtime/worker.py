@@ -36,6 +36,10 @@ from runtime.service import Measuring
 log = structlog.get_logger(__name__)
 _DRAIN_GRACE_S = 10.0
 _UNFIT_GRACE_S = 2.0
+_RENEW_AGAIN_S = 1.0
+_LOOK_S = 1.0
+_REFUSED_S = 5.0
+"""A server that is restarted may refuse for a moment what it accepts once it knows its accounts."""
 
 
 class NotFit(MmnError):
@@ -75,6 +79,7 @@ class Worker:
         self._credentials = bus.KeyCredentials("", self._key)
         self._start: asyncio.Future[Start] = loop.create_future()
         self._drain: asyncio.Future[float] = loop.create_future()
+        self._renewed = asyncio.Event()
         self._channel = Channel(pair, FromRuntime, self._told, self._runtime_gone)
         self._lag = LagHistory()
         self._health_lag = heart.LoopLag()
@@ -87,6 +92,7 @@ class Worker:
                     self._start.set_result(message)
             case Renew():
                 self._credentials.token = message.token
+                self._renewed.set()
             case Drain():
                 if not self._drain.done():
                     self._drain.set_result(message.grace_s)
@@ -157,7 +163,15 @@ class Worker:
             return self._health(who, state, gate, measuring)
 
         async with asyncio.TaskGroup() as tasks:
-            helpers = [tasks.create_task(heart.beat(connection, report)), tasks.create_task(measuring.outbox.run())]
+            helpers = [
+                tasks.create_task(work)
+                for work in (
+                    heart.beat(connection, report),
+                    measuring.outbox.run(),
+                    self._renew(connection),
+                    _refused(connection),
+                )
+            ]
             try:
                 # The first heartbeat goes out before anyone is told to count them.
                 self._channel.send(Ready(function.params_schema, function.result_schema, note))
@@ -169,6 +183,18 @@ class Worker:
             finally:
                 for helper in helpers:
                     helper.cancel()
+
+    async def _renew(self, connection: bus.Bus) -> None:
+        """Move to a new connection with every new token, before the old token ends."""
+        while True:
+            await self._renewed.wait()
+            self._renewed.clear()
+            try:
+                await connection.renew()
+            except bus.CannotConnect as error:
+                log.warning("connection not renewed", reason=str(error))
+                await asyncio.sleep(_RENEW_AGAIN_S)
+                self._renewed.set()
 
     async def _until_end(self, measuring: Measuring, connection: bus.Bus) -> NotFit | None:
         """Wait to be drained. Returns the reason when the worker has to leave by itself."""
@@ -204,6 +230,15 @@ class Worker:
             rss_bytes=heart.resident_bytes(),
             labels=who.labels,
         )
+
+
+async def _refused(connection: bus.Bus) -> None:
+    """Raise NotFit when the server goes on refusing this key: it was revoked, and a successor brings another."""
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        since_ns = connection.nc.refused_since_ns
+        if since_ns is not None and clock.monotonic_ns() - since_ns > _REFUSED_S * 1e9:
+            raise NotFit("NATS refuses its credentials: they were revoked or have expired", blameless=True)
 
 
 def _load(who: Assignment) -> Function:

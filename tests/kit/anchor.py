@@ -304,12 +304,12 @@ class ScriptedWorker:
         """Stop taking calls without a word, as a client whose callback has died does: all else goes on."""
         assert self._service is not None
         for subscription in self._service._client.subscriptions:
-            self.bus.nc.listeners[subscription._id] = lambda _: None
+            self.bus.nc.listeners[subscription.current._id] = lambda _: None
 
     async def stop_listening(self) -> Callable[[], Awaitable[None]]:
         """Leave the work subject, and nothing else. Returns how to come back."""
         assert self._service is not None
-        old = list(self._service._client.subscriptions)
+        old = [subscription.current for subscription in self._service._client.subscriptions]
         heard = {subscription._id: self.bus.nc.listeners[subscription._id] for subscription in old}
         for subscription in old:
             await subscription.unsubscribe()
