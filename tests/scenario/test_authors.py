@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from contracts import signatures
 from gateway.cli.exits import Exit
 from gateway.cli.identities import OWN_AUTHOR
@@ -28,6 +30,7 @@ async def measure(params: Nothing, ctx: Context) -> Done:
 """
 
 
+@pytest.mark.timeout(180)
 def test_an_author_is_refused_until_trusted_and_again_when_trusted_no_more(
     network: RunningNetwork, tmp_path: Path
 ) -> None:
