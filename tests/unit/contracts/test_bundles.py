@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from contracts import bundles
 from contracts.bundles import BundleInfo, inspect_wheel, missing, unpack_wheel
 from contracts.errors import InvalidField, Refused
+from contracts.functions import MAX_UNPACKED_BYTES
+from tests.kit.memory import at_most
 
 BASE = {"msgspec": "0.22.0", "icmplib": "3.0.4"}
 INFO = "demo_fn-1.2.0.dist-info"
@@ -183,6 +185,15 @@ def test_a_header_that_tells_a_smaller_size_gains_nothing(monkeypatch: pytest.Mo
     data = packed({**files_of(), "demo_fn/zeros.bin": bytes(3_000_000)}).replace(size, (9).to_bytes(4, "little"))
     monkeypatch.setattr(bundles, "MAX_UNPACKED_BYTES", 1_000_000)
     assert reason_of(data) in {"not-a-zip", "record-mismatch"}
+
+
+def test_a_wheel_that_unpacks_to_much_takes_little_memory() -> None:
+    data = packed({**files_of(), "demo_fn/zeros.bin": bytes(2 * MAX_UNPACKED_BYTES)})
+    with at_most(4 * 1024 * 1024):
+        assert reason_of(data) == "too-large-unpacked"
+    text = packed({**files_of(), "demo_fn/function.toml": b" " * (MAX_UNPACKED_BYTES // 2)})
+    with at_most(4 * 1024 * 1024):
+        assert reason_of(text) == "too-large"
 
 
 def test_too_many_files_are_refused_before_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:

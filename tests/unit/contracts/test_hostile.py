@@ -16,6 +16,7 @@ from contracts.service import error_headers
 from contracts.spec.generate import MESSAGES
 from runtime.service import AdHoc
 from tests.kit.hostile import BEYOND_JSON, HOSTILE, LARGE, MEDIA, VALID, places, replaced
+from tests.kit.memory import at_most
 
 KINDS: dict[str, Any] = {**MESSAGES, "AdHoc": AdHoc}
 OWN = {
@@ -122,6 +123,31 @@ def test_a_small_message_that_stands_for_a_large_one(case: str, kind: Any) -> No
     found = judged(kind, *LARGE[case])
     if not isinstance(found, Refused):
         assert len(codec.encode(found, codec.JSON)) <= len(LARGE[case][0])
+
+
+COUNTS = [
+    *(
+        (bytes([head, *size]), codec.MSGPACK)
+        for head, size in ((0xDD, b"\xff" * 4), (0xDF, b"\xff" * 4), (0xC6, b"\xff" * 4))
+    ),
+    *((bytes([head]) + b"\x00\xff\xff\xff\xff\xff\xff\xff", codec.CBOR) for head in (0x5B, 0x7B, 0x9B, 0xBB)),
+    *((bytes([head]) + b"\x00\xff\xff\xff", codec.CBOR) for head in (0x5A, 0x7A, 0x9A, 0xBA)),
+]
+"""Beginnings of a list, a map, a text that says it is far longer than what follows."""
+
+
+def test_a_length_that_is_told_is_not_believed() -> None:
+    # Alone, and where parameters, which may be anything, begin.
+    before = {codec.MSGPACK: b"\x81\xa6params", codec.CBOR: b"\xa1\x66params"}
+    cases = [
+        (start + head + rest, media)
+        for head, media in COUNTS
+        for start in (b"", before[media])
+        for rest in (b"", bytes(64))
+    ]
+    with at_most(4 * 1024 * 1024):
+        for data, media in cases:
+            assert isinstance(judged(JobRequest, data, media), Refused)
 
 
 @pytest.mark.parametrize("value", BEYOND_JSON, ids=repr)
