@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from contracts import subjects
 from contracts.access import roles
 from contracts.functions import Manifest
 from runtime import box
@@ -73,7 +74,7 @@ def test_what_the_box_adds_to_a_fork(report: Report, tmp_path: Path) -> None:
     report({f"fork to confined, {kind}, ms": spread(values) for kind, values in found.items()})
 
 
-async def test_what_the_box_costs_a_call(report: Report, tmp_path: Path) -> None:
+async def test_what_the_box_costs_a_start_and_a_call(report: Report, tmp_path: Path) -> None:
     async with nats_server(tmp_path, nodes=("boxed", "bare")) as server:
         anchor = await server.connect(roles.ANCHOR, "anchor1")
         gateway = await server.connect(roles.GATEWAY, "gateway1")
@@ -91,11 +92,20 @@ async def test_what_the_box_costs_a_call(report: Report, tmp_path: Path) -> None
                     for _ in range(CALLS):
                         await call(anchor, "echo", ready[node.node].instance)
                     found[node.node].append((time.perf_counter_ns() - begun) / CALLS / 1e6)
+            starts: dict[str, list[float]] = {node.node: [] for node in nodes}
+            for count in range(2, PAIRS + 2):
+                for node in nodes:
+                    begun = time.perf_counter_ns()
+                    await gateway.nc.request(subjects.node_control(node.node, "restart"), b"", timeout=10)
+                    await announced.next("ready", "echo", count=count, node=node.node)
+                    starts[node.node].append((time.perf_counter_ns() - begun) / 1e6)
             ratios = [boxed / bare for boxed, bare in zip(found["boxed"], found["bare"], strict=True)]
             cards = {name: announcement.card for name, announcement in ready.items()}
             report(
                 {
                     "levels": ", ".join(f"{name} {card.box}" for name, card in cards.items() if card),
+                    "asked for to ready, in the box, ms": spread(starts["boxed"]),
+                    "asked for to ready, without, ms": spread(starts["bare"]),
                     "a call in the box, ms": spread(found["boxed"]),
                     "a call without, ms": spread(found["bare"]),
                     "with to without": spread(ratios),

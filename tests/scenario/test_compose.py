@@ -64,6 +64,13 @@ def test_the_jobs_of_the_demo_are_measured(network: ComposeNetwork, tmp_path: Pa
         ping = ("latency-ping", "target=127.0.0.1", "count=3", "interval_ms=50", "--node", node)
         result = mmn("run", *ping, "-o", "json", "--url", network.url, state=tmp_path).json()
         assert (result["node"], result["data"]["received"]) == (node, 3)
+    # An ordinary user without capabilities: no user for each worker, all the rest of the box.
+    with closing(network.api()) as api:
+        # One that is only starting, in the place of another, has no card yet.
+        workers = [module for module in api.get("/modules").json() if module["kind"] == "worker" and module["box"]]
+    found = {(worker["node"], worker["box"], worker["egress"]) for worker in workers}
+    assert found == {(node, "B1", "advisory") for node in NODES}, workers
+    assert all("the runtime lacks CAP_CHOWN" in worker["gaps"][0] for worker in workers)
 
 
 @pytest.mark.parametrize("service", SERVICES)
