@@ -10,6 +10,7 @@ from litestar.params import JSONBody
 from msgspec.structs import replace
 
 from contracts.membership import Invitation, Invite, Join, Members, Membership, Revoke
+from gateway.api.auth import MAX_BODY_BYTES
 from gateway.errors import Problem
 from gateway.parts import Given
 from gateway.security.audit import note
@@ -23,6 +24,7 @@ class AccessController(Controller):
 
     path = f"{API}/access"
     tags = ("access",)
+    request_max_body_size = MAX_BODY_BYTES
 
     @get(summary="List members and open invitations", operation_id="list_members")
     async def members(self, parts: Given) -> Members:

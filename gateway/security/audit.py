@@ -29,6 +29,8 @@ _NOTE = "mmn.audit"
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOGINS = frozenset({"token", "revoke"})
 _JOBS = frozenset({"submit", "cancel"})
+_OPEN = frozenset({"join_network"})
+"""Changes that strangers may ask for: what they ask in vain is rationed, so that it buries nothing."""
 
 
 class Note(Struct):
@@ -48,7 +50,7 @@ def note(connection: ASGIConnection[Any, Any, Any, Any], **values: str | None) -
 
 def kind_of(action: str, method: str, status: int, reason: str) -> Kind | None:
     """What an answered request is to the audit log; None: nothing to keep."""
-    if status in {401, 403} or reason == "too-many-failures":
+    if status in {401, 403} or reason == "too-many-failures" or (action in _OPEN and status >= 400):
         return "refused"
     if method in _READS or action == "refresh":
         return None

@@ -74,6 +74,8 @@ def test_a_host_joins_measures_and_is_cut_off(own_network: RunningNetwork, tmp_p
         assert not [seed for seed in secrets_of(home) if any(seed in content for content in kept)]
         assert own_network.mmn("node", "revoke", "edge1").code == 0
         eventually_sync(lambda: not up_on(own_network, "edge1"), within=30)
+    acts = {(one["action"], one["object"]) for one in own_network.mmn("audit", "-o", "json").json()}
+    assert {(act, "node edge1") for act in ("invite_member", "join_network", "revoke_member")} <= acts
     members = {one["name"]: one for one in own_network.mmn("access", "list", "-o", "json").json()}
     assert members["edge1"]["revoked"]
     assert not members["n1"]["revoked"]

@@ -174,6 +174,8 @@ def test_what_is_kept() -> None:
     assert kind_of("scale", "POST", 200, "") == "change"
     assert kind_of("scale", "POST", 503, "unavailable") == "change"
     assert kind_of("submit", "POST", 429, "busy") is None
+    assert kind_of("join_network", "POST", 200, "") == "change"
+    assert kind_of("join_network", "POST", 400, "invalid-field") == "refused"
     assert kind_of("cancel", "POST", 200, "") == "job"
     assert kind_of("jobs", "GET", 200, "") is None
     assert kind_of("jobs", "GET", 403, "forbidden") == "refused"
