@@ -136,6 +136,7 @@ class Bus:
         self._on_reconnect: list[Callable[[], None]] = []
         self._replies: Replies | None = None
         self._opening = asyncio.Lock()
+        self._moving = asyncio.Lock()
 
     async def renew(self, *, within: float = 600.0) -> None:
         """Move to a new connection with the newest JWT, without a moment on none. Raises CannotConnect.
@@ -146,17 +147,20 @@ class Bus:
         """
         fresh = Client()
         await self._opened(self, fresh)
-        try:
-            leaving = [await one.move(fresh) for one in list(self._listening)]
-            await fresh.flush()
-        except nats.errors.Error as error:
-            await fresh.abandon()
-            raise CannotConnect(f"the new connection of {self.identity} ended at once: {error}") from error
-        old, self.nc, self.js = self.nc, fresh, fresh.jetstream(timeout=5.0)
+        # What begins to listen meanwhile must not be left behind on the old one.
+        async with self._moving:
+            try:
+                begun = [(one, await one.begin(fresh)) for one in list(self._listening)]
+                await fresh.flush()
+            except nats.errors.Error as error:
+                await fresh.abandon()
+                raise CannotConnect(f"the new connection of {self.identity} ended at once: {error}") from error
+            old, self.nc, self.js = self.nc, fresh, fresh.jetstream(timeout=5.0)
+            leaving = [one.move(to) for one, to in begun]
         log.info("connection renewed")
-        for leave in leaving:
+        for subscription in leaving:
             with contextlib.suppress(nats.errors.Error):
-                await leave()
+                await subscription.drain()
         self._dropped += old.unreadable
         await old.retire(within=within)
 
@@ -168,8 +172,9 @@ class Bus:
         return await self._listen(lambda nc: nc.hear(subject, callback, queue=queue))
 
     async def _listen(self, begin: Callable[[Client], Awaitable[Subscription]]) -> Listening:
-        listening = Listening(begin, await begin(self.nc), self._listening.discard)
-        self._listening.add(listening)
+        async with self._moving:
+            listening = Listening(begin, await begin(self.nc), self._listening.discard)
+            self._listening.add(listening)
         return listening
 
     async def replies(self) -> Replies:

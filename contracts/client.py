@@ -243,14 +243,14 @@ class Listening:
         current: Subscription,
         forget: Callable[[Listening], None],
     ) -> None:
-        self._begin = begin
+        self.begin = begin
         self._forget = forget
         self.current = current
 
-    async def move(self, nc: Client) -> Callable[[], Awaitable[None]]:
-        """Listen on another connection, too. Returns how to leave the one before. Raises nats.errors."""
-        before, self.current = self.current, await self._begin(nc)
-        return before.drain
+    def move(self, to: Subscription) -> Subscription:
+        """Go on with what `begin` has made on another connection. Returns the one before, to be left."""
+        before, self.current = self.current, to
+        return before
 
     async def unsubscribe(self) -> None:
         """Take no more messages, not even those that wait. Raises nats.errors."""
