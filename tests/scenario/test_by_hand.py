@@ -7,6 +7,7 @@ import ssl
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -60,20 +61,17 @@ def test_a_ping_shows_its_packets_live_and_in_a_table(network: RunningNetwork) -
     assert "reply seq=2" in ran.err
 
 
-@pytest.mark.parametrize("option", ["--wait", "--no-wait"])
-def test_a_new_function_answers_within_two_seconds_of_its_upload(
-    network: RunningNetwork, tmp_path: Path, option: str
-) -> None:
-    """From the template to an answer; the clock starts when the gateway takes the upload."""
-    name = f"probe{option}".replace("--", "-")
-    folder = tmp_path / name
-    assert network.mmn("new", name, "--dir", str(folder)).code == 0
-    deployed = network.mmn("deploy", str(folder), option, "-o", "json").json()
-    if option == "--wait":
-        assert {node["node"]: node["state"] for node in deployed["nodes"]} == {"n1": "ready", "n2": "ready"}
+def deployed_anew(network: RunningNetwork, folder: Path, option: str) -> Any:
+    """What `mmn deploy` tells of a function from the template."""
+    assert network.mmn("new", folder.name, "--dir", str(folder)).code == 0
+    return network.mmn("deploy", str(folder), option, "-o", "json").json()
+
+
+def two_samples(network: RunningNetwork, function: str) -> Any:
+    """The result of the first job that a new function takes."""
 
     def submit() -> str | None:
-        told = network.api.post("/jobs", json={"function": name, "params": {"count": 2}})
+        told = network.api.post("/jobs", json={"function": function, "params": {"count": 2}})
         return str(told.json()["job"]) if told.status_code == 202 else None
 
     job = eventually_sync(submit, within=10)
@@ -81,8 +79,23 @@ def test_a_new_function_answers_within_two_seconds_of_its_upload(
     result = finished(network.api, job)
     assert result["failure"] is None
     assert len(result["data"]["samples"]) == 2
+    return result
+
+
+def test_a_new_function_answers_within_two_seconds_of_its_upload(network: RunningNetwork, tmp_path: Path) -> None:
+    """From the template to an answer; the clock starts when the gateway takes the upload."""
+    deployed = deployed_anew(network, tmp_path / "probe-at-once", "--no-wait")
+    result = two_samples(network, "probe-at-once")
     ended = clock.epoch_ns(result["started"]) + result["duration_ns"]
     assert ended - clock.epoch_ns(deployed["deployment"]["uploaded_at"]) < 2e9
+
+
+def test_a_deploy_that_waits_ends_when_every_node_is_ready(network: RunningNetwork, tmp_path: Path) -> None:
+    deployed = deployed_anew(network, tmp_path / "probe-waited-for", "--wait")
+    assert {node["node"]: node["state"] for node in deployed["nodes"]} == {"n1": "ready", "n2": "ready"}
+    told = network.api.post("/jobs", json={"function": "probe-waited-for", "params": {"count": 2}})
+    assert told.status_code == 202, told.text
+    assert finished(network.api, told.json()["job"])["failure"] is None
 
 
 def test_the_same_version_with_other_content_is_refused(network: RunningNetwork, tmp_path: Path) -> None:
