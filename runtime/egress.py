@@ -1,6 +1,6 @@
 """Where a node's workers may send: rules of the packet filter for the users that they have, and for nobody else.
 
-One table, named mmn_<node>, is laid anew when the runtime starts, and removed when it stops. It says nothing of any
+One table, named by the first of the users, is laid anew when the runtime starts, and removed when it stops. It says nothing of any
 packet but those of workers, so whatever else is filtered on the host stays as it is.
 """
 
@@ -43,7 +43,6 @@ class NotEnforced(MmnError):
 class Wish(Struct, frozen=True, kw_only=True):
     """What the rules are to say: for which users, where NATS and the node's resolvers are, what the node allows."""
 
-    node: str
     users: Users
     bus_ports: Sequence[int]
     resolvers: Sequence[str]
@@ -67,14 +66,15 @@ def _within(outer: ipaddress.IPv6Network, inner: ipaddress.IPv4Network) -> ipadd
     return ipaddress.IPv6Network((address, outer.prefixlen + inner.prefixlen))
 
 
-def table(node: str) -> str:
-    """The one table that a node has."""
-    return f"inet mmn_{node}"
+def table(users: Users) -> str:
+    """The one table for these users: two nodes of one name on a host have two."""
+    return f"inet mmn_{users.first}"
 
 
 def ruleset(wish: Wish) -> str:
-    """The commands for nft that replace the node's table, all at once. Pure."""
-    lines = [f"add table {table(wish.node)}", f"delete table {table(wish.node)}", f"table {table(wish.node)} {{"]
+    """The commands for nft that replace the table, all at once. Pure."""
+    name = table(wish.users)
+    lines = [f"add table {name}", f"delete table {name}", f"table {name} {{"]
     sets = {
         "deny": _networks(wish.targets.deny),
         "allow": _networks(wish.targets.allow),
@@ -129,15 +129,15 @@ class Egress:
             await _nft(text)
             self._laid = text
 
-    async def lift(self, node: str) -> None:
+    async def lift(self, users: Users) -> None:
         """Remove the rules, those that an earlier runtime left too. Raises NotEnforced."""
         self._laid = ""
-        await _nft(f"add table {table(node)}\ndelete table {table(node)}\n")
+        await _nft(f"add table {table(users)}\ndelete table {table(users)}\n")
 
-    async def holds(self, node: str) -> bool:
+    async def holds(self, users: Users) -> bool:
         """Whether the table is still there."""
         try:
-            await _nft(f"list chain {table(node)} worker\n")
+            await _nft(f"list chain {table(users)} worker\n")
         except NotEnforced:
             return False
         return True

@@ -42,7 +42,8 @@ class Isolation:
 
     def __init__(self, settings: Settings, targets: TargetPolicy, scratch: Path, bundles: Path) -> None:
         self._settings = settings
-        self._users = box.Users.read(settings.worker_users, settings.node, at="worker_users")
+        self._claim = None if settings.worker_users else user.Claim(settings.node)
+        self._users = self._claim.users if self._claim else box.Users.read(settings.worker_users, at="worker_users")
         self._user = self._users.last
         self._found = box.NOTHING
         self._egress = egress.Egress()
@@ -86,7 +87,6 @@ class Isolation:
 
     def _wish(self) -> egress.Wish:
         return egress.Wish(
-            node=self._settings.node,
             users=self._users,
             bus_ports=self._ports,
             resolvers=resolver_addresses(),
@@ -105,7 +105,7 @@ class Isolation:
                 renew()
             before = now
             # Whoever reloads the host's own rules may remove all there are.
-            if self.state.egress == "enforced" and not await self._egress.holds(self._settings.node):
+            if self.state.egress == "enforced" and not await self._egress.holds(self._users):
                 log.warning("rules for egress were gone", node=self._settings.node)
                 self._egress.forget()
                 enforcement, why = await self._enforce(self._found)
@@ -115,9 +115,11 @@ class Isolation:
         """Take the rules away."""
         if self.state.egress == "enforced":
             try:
-                await self._egress.lift(self._settings.node)
+                await self._egress.lift(self._users)
             except egress.NotEnforced as error:
                 log.warning("rules for egress left behind", reason=str(error))
+        if self._claim is not None:
+            self._claim.close()
 
     def admit(self, bundle: Bundle) -> None:
         """Let a bundle in, or raise NoBundle."""

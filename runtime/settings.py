@@ -84,7 +84,8 @@ def load(env: Mapping[str, str] = os.environ) -> Settings:
         check_node(found.node, at="MMN_RUNTIME_NODE")
         check_labels(found.labels, at="MMN_RUNTIME_LABELS")
         found.targets()
-        Users.read(found.worker_users, found.node, at="MMN_RUNTIME_WORKER_USERS")
+        if found.worker_users:
+            Users.read(found.worker_users, at="MMN_RUNTIME_WORKER_USERS")
         # Better now than at the first worker.
         found.authors().trusted()
     except (InvalidField, NoList) as error:

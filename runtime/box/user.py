@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -33,14 +36,19 @@ class Users(Struct, frozen=True):
     last: int
 
     @classmethod
-    def read(cls, text: str, node: str, *, at: str) -> Users:
-        """Read `400000-400999`; an empty text gives the node one of a hundred ranges by its name. Raises InvalidField.
+    def ranges(cls, node: str) -> Iterator[Users]:
+        """A hundred ranges, in the order that a node of this name tries them.
 
         Numbers from 65536 to 524287 are given to nobody by systemd and by the usual tools.
         """
-        if not text:
-            first = FIRST + USERS * (zlib.crc32(node.encode()) % _NODES)
-            return cls(first, first + USERS - 1)
+        begin = zlib.crc32(node.encode())
+        for number in range(begin, begin + _NODES):
+            first = FIRST + USERS * (number % _NODES)
+            yield cls(first, first + USERS - 1)
+
+    @classmethod
+    def read(cls, text: str, *, at: str) -> Users:
+        """Read `400000-400999`. Raises InvalidField."""
         low, dash, high = text.partition("-")
         if not (dash and low.isascii() and high.isascii() and low.isdigit() and high.isdigit()):
             raise InvalidField(at, "must be FIRST-LAST, two numbers of users, such as 400000-400999")
@@ -52,6 +60,30 @@ class Users(Struct, frozen=True):
     def after(self, user: int) -> int:
         """The next one, round and round, so that a number is long unused before it means another worker."""
         return user + 1 if self.first <= user < self.last else self.first
+
+
+class Claim:
+    """A range that this process has for itself for as long as it lives, also beside nodes of the same name.
+
+    An abstract UNIX socket stands for the range: the kernel gives each name to one holder, and frees it with them.
+    """
+
+    def __init__(self, node: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        for users in Users.ranges(node):
+            try:
+                self._socket.bind(f"\0mmn-users-{users.first}")
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                self.users = users
+                return
+        raise InvalidField("worker_users", f"{_NODES} nodes run on this host: give this one a range of its own")
+
+    def close(self) -> None:
+        """Let somebody else have it."""
+        self._socket.close()
 
 
 def capabilities() -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from contracts.access import roles
 from contracts.bus import Bus
+from runtime.box import Users
 from tests.kit.eventually import eventually
 from tests.kit.nats_server import NatsServer, nats_server
 from tests.kit.node import Announcements, Node, call, deploy, stored_result
@@ -18,7 +19,7 @@ from tests.kit.wheels import BUNDLES, FUNCTIONS, wheel_of
 
 NFT = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin")
 NODE = f"egress{os.getpid()}"
-TABLE = f"mmn_{NODE}"
+TABLE = f"mmn_{next(Users.ranges(NODE)).first}"
 OTHER = f"other_{os.getpid()}"
 MARK = b"mmn-hostile"
 ECHO_REQUEST = 8

@@ -9,7 +9,6 @@ from runtime.egress import Wish, not_public, ruleset
 from runtime.targets import TargetPolicy
 
 WISH = Wish(
-    node="n1",
     users=Users(400_000, 400_999),
     bus_ports=[4222],
     resolvers=["127.0.0.53/32", "fd00::53/128"],
@@ -25,7 +24,7 @@ def place(text: str) -> int:
 
 def test_the_table_replaces_its_own_and_touches_no_other() -> None:
     lines = ruleset(WISH).splitlines()
-    assert lines[:3] == ["add table inet mmn_n1", "delete table inet mmn_n1", "table inet mmn_n1 {"]
+    assert lines[:3] == ["add table inet mmn_400000", "delete table inet mmn_400000", "table inet mmn_400000 {"]
     assert not [line for line in lines[3:] if "table" in line or "flush" in line]
 
 
@@ -51,7 +50,7 @@ def test_nats_and_the_resolvers_go_first_then_the_lists_in_their_order() -> None
 
 
 def test_an_empty_wish_is_still_a_whole_table() -> None:
-    text = ruleset(Wish(node="n1", users=Users(1, 2), bus_ports=[], resolvers=[]))
+    text = ruleset(Wish(users=Users(1, 2), bus_ports=[], resolvers=[]))
     assert "dport" not in text
     assert "set allow4 {\n    type ipv4_addr; flags interval;\n  }" in text
     assert text.count("{") == text.count("}")

@@ -1,29 +1,43 @@
 """Users for workers: their numbers, and what a runtime must hold to give them."""
 
+import os
+
 import pytest
 
 from contracts.errors import InvalidField
-from runtime.box.user import Users, lacking
+from runtime.box.user import Claim, Users, lacking
 
 
-def test_a_node_gets_a_range_by_its_name() -> None:
-    ranges = {Users.read("", f"n{number}", at="x").first for number in range(1, 9)}
-    assert len(ranges) == 8
+def test_a_nodes_name_says_where_it_begins_to_look_for_a_range() -> None:
+    assert len({next(Users.ranges(f"n{number}")).first for number in range(1, 9)}) == 8
     for node in ("n1", "fra1", "a" * 32):
-        users = Users.read("", node, at="x")
-        assert users == Users.read("", node, at="x")
-        assert 400_000 <= users.first < users.last < 500_000
-        assert users.last - users.first == 999
+        ranges = list(Users.ranges(node))
+        assert len({users.first for users in ranges}) == 100
+        for users in ranges:
+            assert 400_000 <= users.first < users.last < 500_000
+            assert users.last - users.first == 999
+
+
+def test_two_nodes_of_one_name_share_no_user_and_a_range_is_free_again_when_its_holder_ends() -> None:
+    node = f"claims{os.getpid()}"
+    one, two = Claim(node), Claim(node)
+    first = one.users
+    assert first.last < two.users.first or two.users.last < first.first
+    one.close()
+    again = Claim(node)
+    assert again.users == first
+    two.close()
+    again.close()
 
 
 def test_a_range_can_be_set() -> None:
-    assert Users.read("70000-70003", "n1", at="x") == Users(70000, 70003)
+    assert Users.read("70000-70003", at="x") == Users(70000, 70003)
 
 
 @pytest.mark.parametrize("text", ["0-5", "5-4", "7", "a-b", "1-99999999999", "-1-5", "1 - 5", "\u0663-\u0665"])
 def test_a_range_that_is_none_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidField, match="MMN_X"):
-        Users.read(text, "n1", at="MMN_X")
+        Users.read(text, at="MMN_X")
 
 
 def test_numbers_are_used_round_and_round() -> None:
