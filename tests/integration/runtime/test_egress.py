@@ -113,6 +113,35 @@ async def test_local_addresses_are_out_of_reach_unless_the_node_allows_them(
         await nft("delete", "table", "inet", TABLE)
 
 
+@needs_filter
+async def test_nodes_of_one_name_in_two_networks_of_one_host_leave_each_other_alone(
+    server: NatsServer, tmp_path: Path
+) -> None:
+    anchor, gateway = await server.connect(roles.ANCHOR, "anchor1"), await server.connect(roles.GATEWAY, "gateway1")
+    announced = await Announcements.open(anchor)
+    node = Node(server, NODE)
+    await node.start()
+    try:
+        await deploy(gateway, wheel_of(FUNCTIONS / "echo"))
+        worker = (await announced.next("ready", "echo")).instance
+        async with nats_server(tmp_path / "second", nodes=(NODE,)) as second:
+            namesake = Node(second, NODE)
+            await namesake.start()
+            try:
+                there = await second.connect(roles.ANCHOR, "anchor1")
+                heard = await Announcements.open(there)
+                await deploy(await second.connect(roles.GATEWAY, "gateway1"), wheel_of(FUNCTIONS / "echo"))
+                await call(there, "echo", (await heard.next("ready", "echo")).instance)
+                await call(anchor, "echo", worker)
+            finally:
+                await namesake.close()
+        await call(anchor, "echo", worker)
+        assert await has_table(TABLE)
+        assert not announced.of("failed", "echo")
+    finally:
+        await node.close()
+
+
 class Ears:
     """Sockets on this host that no worker should reach, and what came to them."""
 
