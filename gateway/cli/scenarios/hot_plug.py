@@ -11,6 +11,7 @@ from gateway.cli.scenarios.stage import Stage
 from gateway.cli.scenarios.story import Story
 
 _RATE = 20.0
+_SEEN_S = 5.0
 _PLUG_S = 2.0
 
 
@@ -53,7 +54,7 @@ async def _plug_function(stage: Stage, name: str) -> None:
         served = await stage.serves(name)
     finally:
         await serving
-    announced = stage.eye.ready[name, "n1"]
+    announced = await _announced(stage, name, "n1")
     stage.check(f"{name}: announced to first job served", served - announced, "at most", _PLUG_S, "s")
     stage.show(f"{name}: upload to first job served", served - uploading, "s")
 
@@ -67,9 +68,19 @@ async def _plug_node(stage: Stage, node: str) -> None:
     starting = stage.timeline.now()
     await stage.network.join(node)
     served = await stage.serves("steady", node)
-    announced = stage.eye.ready["steady", node]
+    announced = await _announced(stage, "steady", node)
     stage.check(f"{node}: worker announced to first job served", served - announced, "at most", _PLUG_S, "s")
     stage.show(f"{node}: process start to first job served", served - starting, "s")
+
+
+async def _announced(stage: Stage, function: str, node: str) -> float:
+    """When its first worker there was announced: the eye may hear of it only after a job was served."""
+
+    async def seen() -> bool:
+        return (function, node) in stage.eye.ready
+
+    await stage.until(f"{function} is announced on {node}", seen, within=_SEEN_S)
+    return stage.eye.ready[function, node]
 
 
 def _programs(stage: Stage) -> dict[str, int | None]:
