@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 HIDDEN = "[redacted]"
@@ -39,15 +39,20 @@ _PATTERNS = (
     *_CREDENTIALS,
     (re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}\b"), HIDDEN),
 )
+_SUSPECT = re.compile(r"://|[@=]|authorization|bearer|basic|token|eyj|\bs[oanuxc][a-z2-7]{56}")
+"""Where none of it is in a text of lower case, no pattern matches. Most of what a job says has none."""
 
 
 def redact_text(text: str) -> str:
     """Hide what looks like a credential or a person in free text."""
     if len(text) > _LONGEST_TEXT:
-        text = f"{text[:_LONGEST_TEXT]} [cut]"
-    for pattern, instead in _PATTERNS:
-        text = pattern.sub(instead, text)
-    return text
+        text = f"{cut(text, _LONGEST_TEXT)} [cut]"
+    return _hide(text, _PATTERNS)
+
+
+def cut(text: str, most: int) -> str:
+    """The beginning of a text, before it is looked through. No word is cut: half a credential looks like none."""
+    return text if len(text) <= most else text[:most].rpartition(" ")[0]
 
 
 def redact(value: Any, name: str = "", *, depth: int = 0) -> Any:
@@ -86,6 +91,13 @@ def conceal(value: Any, name: str = "", *, depth: int = 0) -> Any:
 
 def conceal_text(text: str) -> str:
     """Hide what looks like a credential, and leave addresses and persons."""
-    for pattern, instead in _CREDENTIALS:
+    return _hide(text, _CREDENTIALS)
+
+
+def _hide(text: str, patterns: Iterable[tuple[re.Pattern[str], str]]) -> str:
+    # Of letters beyond ASCII some are capitals of others, for patterns in their own way.
+    if text.isascii() and not _SUSPECT.search(text.lower()):
+        return text
+    for pattern, instead in patterns:
         text = pattern.sub(instead, text)
     return text

@@ -25,7 +25,7 @@ from contracts.bus import Bus
 from contracts.client import Client, Listening
 from contracts.errors import InvalidField, Refused, Unavailable
 from contracts.jobs import HEADER_FIELD, HEADER_REASON, HEADER_RETRY_AFTER
-from contracts.redaction import conceal_text
+from contracts.redaction import conceal_text, cut
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -70,7 +70,7 @@ def error_headers(refusal: Refused) -> dict[str, str]:
     """A refusal as headers: what ADR-32 names, and what programs need besides."""
     headers = {
         # Both may quote what was sent.
-        ERROR_HEADER: conceal_text(refusal.message[:_LONGEST_MESSAGE]),
+        ERROR_HEADER: conceal_text(cut(refusal.message, _LONGEST_MESSAGE)),
         ERROR_CODE_HEADER: str(refusal.code),
         HEADER_REASON: refusal.reason,
     }

@@ -1,7 +1,7 @@
 """Where a node's workers may send: rules of the packet filter for the users that they have, and for nobody else.
 
-One table, named by the first of the users, is laid anew when the runtime starts, and removed when it stops. It says nothing of any
-packet but those of workers, so whatever else is filtered on the host stays as it is.
+One table, named by the first of the users, is laid anew when the runtime starts, and removed when it stops. It says
+nothing of any packet but those of workers, so whatever else is filtered on the host stays as it is.
 """
 
 from __future__ import annotations
@@ -120,18 +120,17 @@ class Egress:
     """The rules of one node in the kernel."""
 
     def __init__(self) -> None:
-        self._laid = ""
+        self._laid: Wish | None = None
 
     async def lay(self, wish: Wish) -> None:
         """Make the rules hold, if they do not yet. Raises NotEnforced."""
-        text = ruleset(wish)
-        if text != self._laid:
-            await _nft(text)
-            self._laid = text
+        if wish != self._laid:
+            await _nft(ruleset(wish))
+            self._laid = wish
 
     async def lift(self, users: Users) -> None:
         """Remove the rules, those that an earlier runtime left too. Raises NotEnforced."""
-        self._laid = ""
+        self._laid = None
         await _nft(f"add table {table(users)}\ndelete table {table(users)}\n")
 
     async def holds(self, users: Users) -> bool:
@@ -144,7 +143,7 @@ class Egress:
 
     def forget(self) -> None:
         """What was laid may be gone: lay it again when it is next asked for."""
-        self._laid = ""
+        self._laid = None
 
 
 async def _nft(commands: str) -> None:

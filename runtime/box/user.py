@@ -65,7 +65,8 @@ class Users(Struct, frozen=True):
 class Claim:
     """A range that this process has for itself for as long as it lives, also beside nodes of the same name.
 
-    An abstract UNIX socket stands for the range: the kernel gives each name to one holder, and frees it with them.
+    An abstract UNIX socket stands for the range: the kernel gives each name to one holder in a network namespace, and
+    frees it with them.
     """
 
     def __init__(self, node: str) -> None:
@@ -79,7 +80,9 @@ class Claim:
             else:
                 self.users = users
                 return
-        raise InvalidField("worker_users", f"{_NODES} nodes run on this host: give this one a range of its own")
+        raise InvalidField(
+            "MMN_RUNTIME_WORKER_USERS", f"{_NODES} nodes run on this host: give this one a range of its own"
+        )
 
     def close(self) -> None:
         """Let somebody else have it."""

@@ -5,9 +5,12 @@ import string
 
 from hypothesis import given
 from hypothesis import strategies as st
+from nats.micro.request import ERROR_HEADER
 
 from contracts import redaction
 from contracts.access import tokens
+from contracts.errors import Refused
+from contracts.service import error_headers
 from tests.kit.secrets import NAMES, PLANTED, SECRET
 
 WORDS = st.text(string.ascii_lowercase + " ,.;()[]\n", max_size=40)
@@ -86,3 +89,39 @@ def test_what_lies_too_deep_is_hidden_as_a_whole() -> None:
     for told in (redaction.redact(deep), redaction.conceal(deep)):
         assert redaction.HIDDEN in str(told)
         assert "s3cret" not in str(told)
+
+
+PIECES = [
+    "://",
+    "@",
+    "=",
+    "Basic ",
+    "bearer ",
+    "TOKEN ",
+    "eyJ",
+    ".",
+    "authorization:",
+    "passwd",
+    "secret",
+    "api_key",
+    "u:p",
+    "\u0130",
+    "\u017f",
+]
+
+
+@given(st.lists(st.sampled_from([*PIECES, "abcdefgh", _KEY.seed.decode(), " ", "host"]), max_size=12).map("".join))
+def test_the_first_look_misses_nothing_that_a_pattern_would_find(text: str) -> None:
+    found = text
+    for pattern, instead in redaction._CREDENTIALS:
+        found = pattern.sub(instead, found)
+    assert redaction.conceal_text(text) == found
+
+
+def test_no_credential_is_cut_in_half() -> None:
+    secret = "hunter2hunter2"
+    for before in range(16 * 1024 - 40, 16 * 1024):
+        text = f"{'x' * before} https://ada:{secret}@host/"
+        assert secret[:4] not in redaction.redact_text(text)
+    refusal = Refused(400, "bad", f"{'x' * 985} https://ada:{secret}@host/")
+    assert secret[:2] not in error_headers(refusal)[ERROR_HEADER]
