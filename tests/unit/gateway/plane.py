@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import httpx
 import msgspec
 from argon2 import PasswordHasher
 from msgspec import Struct
@@ -17,6 +18,7 @@ from contracts.jobs import CancelReply, CancelRequest, JobReceipt, JobRequest
 from contracts.modules import Card
 from contracts.nodes import NodeReply
 from contracts.tail import CaughtUp, Start, StreamStatus
+from gateway.app import create_app
 from gateway.authors import Author, Authors
 from gateway.held import Bell
 from gateway.index import Index
@@ -216,6 +218,14 @@ class Plane:
             passwords=Passwords(QUICK),
             environment={"msgspec": "0.22.0"},
             version="0.1.0",
+        )
+
+    def client(self, role: Role | None = None, *, address: tuple[str, int] = ("127.0.0.1", 123)) -> httpx.AsyncClient:
+        """A client of the whole application, with the token of a role or with none."""
+        app: Any = create_app(self.parts)
+        transport = httpx.ASGITransport(app, client=address)
+        return httpx.AsyncClient(
+            transport=transport, base_url="http://gateway", headers=self.headers(role) if role else None
         )
 
     def headers(self, role: Role) -> dict[str, str]:

@@ -1,5 +1,4 @@
 import base64
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
@@ -19,20 +18,6 @@ from tests.kit.wheels import build_wheel
 from tests.unit.gateway.plane import NOW, PASSWORD, Plane
 
 RECEIPT = JobReceipt(job="j1", function="echo", place="any", accepted=NOW, deadline=NOW, queue_depth=1)
-
-
-@pytest.fixture
-async def plane() -> AsyncGenerator[Plane]:
-    plane = Plane()
-    yield plane
-    await plane.parts.index.close()
-
-
-@pytest.fixture
-async def client(plane: Plane) -> AsyncGenerator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(plane.parts))  # type: ignore[arg-type]  # two spellings of ASGI
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-        yield client
 
 
 def routes(app: Litestar) -> set[tuple[str, str]]:

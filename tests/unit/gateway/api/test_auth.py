@@ -1,6 +1,5 @@
 """Logging in, staying in, being cut off: through the application, as a client sees it."""
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
@@ -8,26 +7,11 @@ import msgspec
 import pytest
 
 from contracts import clock
-from gateway.app import create_app
 from gateway.security.roles import API, Role
 from gateway.security.throttle import BY_USER
 from tests.unit.gateway.plane import PASSWORD, Plane
 
 COOKIE = {"Mmn-Session": "cookie"}
-
-
-@pytest.fixture
-async def plane() -> AsyncGenerator[Plane]:
-    plane = Plane()
-    yield plane
-    await plane.parts.index.close()
-
-
-@pytest.fixture
-async def client(plane: Plane) -> AsyncGenerator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(plane.parts))  # type: ignore[arg-type]  # two spellings of ASGI
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-        yield client
 
 
 async def log_in(client: httpx.AsyncClient, user: str = "operator", **headers: str) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from contracts import signatures
 from contracts.errors import MmnError
 from contracts.functions import Upload
 from gateway.__main__ import first_authors
-from gateway.app import create_app
 from gateway.authors import Author, Authors
 from gateway.security.roles import API, Role
 from tests.kit.authors import AUTHOR, STRANGER, TRUSTED, UNTRUSTED, headers, signature_of
@@ -25,17 +24,8 @@ SIGNED = headers(WHEEL)[signatures.HEADER]
 
 
 @pytest.fixture
-async def plane() -> AsyncIterator[Plane]:
-    plane = Plane()
-    yield plane
-    await plane.parts.index.close()
-
-
-@pytest.fixture
 async def client(plane: Plane) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(plane.parts))  # type: ignore[arg-type]  # two spellings of ASGI
-    admin = plane.headers(Role.ADMIN)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=admin) as client:
+    async with plane.client(Role.ADMIN) as client:
         yield client
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from contracts.modules import Announcement, Health, State, Trouble, WorkerEvent
 from contracts.nodes import DrainRequest, RestartRequest
-from gateway.app import create_app
 from gateway.security.roles import API, Role
 from tests.kit.authors import headers
 from tests.kit.wheels import build_wheel
@@ -17,17 +16,8 @@ LOOP = Trouble(function="echo", version="1.0.0", reason="crash loop: 5 lives", g
 
 
 @pytest.fixture
-async def plane() -> AsyncGenerator[Plane]:
-    plane = Plane()
-    yield plane
-    await plane.parts.index.close()
-
-
-@pytest.fixture
 async def client(plane: Plane) -> AsyncGenerator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(plane.parts))  # type: ignore[arg-type]  # two spellings of ASGI
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-        client.headers.update(plane.headers(Role.DEPLOYER))
+    async with plane.client(Role.DEPLOYER) as client:
         yield client
 
 

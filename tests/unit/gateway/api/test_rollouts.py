@@ -9,7 +9,6 @@ import pytest
 from contracts import clock
 from contracts.evidence import CallCounts, Evidence
 from contracts.modules import Health
-from gateway.app import create_app
 from gateway.security.roles import API, Role
 from tests.kit.authors import headers
 from tests.kit.wheels import build_wheel
@@ -17,17 +16,8 @@ from tests.unit.gateway.plane import Plane
 
 
 @pytest.fixture
-async def plane() -> AsyncIterator[Plane]:
-    plane = Plane()
-    yield plane
-    await plane.parts.index.close()
-
-
-@pytest.fixture
 async def client(plane: Plane) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(plane.parts))  # type: ignore[arg-type]  # two spellings of ASGI
-    deployer = plane.headers(Role.DEPLOYER)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=deployer) as client:
+    async with plane.client(Role.DEPLOYER) as client:
         yield client
 
 

@@ -23,16 +23,8 @@ S = 1_000_000_000
 
 
 @pytest.fixture
-async def plane() -> AsyncGenerator[Plane]:
-    plane = Plane()
-    yield plane
-    await plane.parts.index.close()
-
-
-@pytest.fixture
 async def client(plane: Plane) -> AsyncGenerator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(plane.parts), client=("192.0.2.7", 5))  # type: ignore[arg-type]  # two spellings of ASGI
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+    async with plane.client(address=("192.0.2.7", 5)) as client:
         yield client
 
 
