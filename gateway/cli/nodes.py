@@ -120,6 +120,7 @@ def join(
 
     Examples:
         mmn nodes join mmn-join-... --url https://mmn.example.net
+        MMN_CA=ca.crt mmn nodes join mmn-join-...@https://192.0.2.1:8443
     """
     trusted = authorship.named(author or [])
     told, place = runner.run(
