@@ -45,14 +45,12 @@ _SUSPECT = re.compile(r"://|[@=]|authorization|bearer|basic|token|eyj|\bs[oanuxc
 
 def redact_text(text: str) -> str:
     """Hide what looks like a credential or a person in free text."""
-    if len(text) > _LONGEST_TEXT:
-        text = f"{cut(text, _LONGEST_TEXT)} [cut]"
-    return _hide(text, _PATTERNS)
+    return _hide(cut(text, _LONGEST_TEXT), _PATTERNS)
 
 
 def cut(text: str, most: int) -> str:
-    """The beginning of a text, before it is looked through. No word is cut: half a credential looks like none."""
-    return text if len(text) <= most else text[:most].rpartition(" ")[0]
+    """The beginning of a long text, before it is looked through. No word is cut: half a credential looks like none."""
+    return text if len(text) <= most else f"{text[:most].rpartition(' ')[0]} [cut]"
 
 
 def redact(value: Any, name: str = "", *, depth: int = 0) -> Any:

@@ -45,10 +45,11 @@ class AccessController(Controller):
         responses={403: ResponseSpec(Problem, description="The token is none"), 409: ResponseSpec(Problem)},
     )
     async def join(self, data: JSONBody[Join], request: Asked, parts: Given) -> Response[Membership]:
+        # First what can fail: the token works once.
+        listed = {one.key: one.name for one in (await parts.network.authors()).trusted}
         joined = await parts.network.ask_authority("join", data, Membership)
         note(request, object=f"{joined.kind} {joined.name}")
         if joined.kind == "node":
-            listed = {one.key: one.name for one in (await parts.network.authors()).trusted}
             joined = replace(joined, authors=listed)
         return Response(joined, headers={"Cache-Control": "no-store"})
 
